@@ -1,0 +1,110 @@
+"""Requests, responses and errors as the services of the local cloud see them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, already read whole.
+
+    Attributes:
+        method: Upper-case HTTP method.
+        path: Raw path, percent-encoded, without the query.
+        query: Raw query string without `?`.
+        headers: Lower-case names to values (last one wins).
+        body: The body's bytes, content-encoding not undone.
+        service: AWS signing name (`kinesis`, `lambda`, `monitoring`, ...), from the credential
+            scope or the target prefix; empty where neither is there.
+        operation: Operation of `X-Amz-Target` (after the dot), or empty.
+        region: Region of the credential scope, or the cloud's own.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+    service: str
+    operation: str
+    region: str
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises:
+            AwsError: SerializationException, where it is none.
+        """
+        try:
+            value = orjson.loads(self.body or b"{}")
+        except orjson.JSONDecodeError as error:
+            raise AwsError(
+                "SerializationException", f"request body is not JSON: {error}"
+            ) from error
+        if not isinstance(value, dict):
+            raise AwsError("SerializationException", "request body is not a JSON object")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP response. `headers` are lower-case; content-length is added by the front."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class AwsError(Exception):
+    """An error with AWS's code and message; the front renders it in the protocol's shape.
+
+    Args:
+        code: AWS error code, such as `ResourceNotFoundException`.
+        message: What is wrong.
+        status: HTTP status (400 for most).
+        extra: Further members of the error body (`RejectedRecords`, ...).
+    """
+
+    def __init__(self, code: str, message: str, status: int = 400, **extra: Any) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.status = status
+        self.extra = extra
+
+
+def json_response(value: Any, status: int = 200, content_type: str = "") -> Response:
+    """A JSON response; `content_type` defaults to AWS JSON 1.1."""
+    return Response(
+        status,
+        b"" if value is None else orjson.dumps(value),
+        {
+            "content-type": content_type or "application/x-amz-json-1.1",
+            "x-amzn-requestid": str(uuid.uuid4()),
+        },
+    )
+
+
+def error_response(error: AwsError, content_type: str = "application/x-amz-json-1.1") -> Response:
+    """The JSON form of an error, as the json and rest-json protocols have it."""
+    return Response(
+        error.status,
+        orjson.dumps(
+            {
+                "__type": error.code,
+                "message": error.message,
+                "Message": error.message,
+                **error.extra,
+            }
+        ),
+        {
+            "content-type": content_type,
+            "x-amzn-errortype": error.code,
+            "x-amzn-requestid": str(uuid.uuid4()),
+        },
+    )

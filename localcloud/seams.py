@@ -1,0 +1,134 @@
+"""The only ways in which services of the local cloud use one another inside the process.
+
+Everything else goes through the public API: `CloudContext.client("s3")` is an aiobotocore client
+pointed at the cloud's own port.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from localcloud.http import Request, Response
+
+StartingPosition = Literal["LATEST", "TRIM_HORIZON", "AT_TIMESTAMP"]
+
+
+class Service(Protocol):
+    """One own service. The front calls `handle` for every request of its signing names."""
+
+    signing_names: tuple[str, ...]
+
+    async def start(self) -> None:
+        """Starts background tasks; called once, when the port is open."""
+
+    async def stop(self) -> None:
+        """Stops tasks and child processes; flushes what AWS would have kept."""
+
+    async def handle(self, request: Request) -> Response | None:
+        """Answers a request, or returns None to let moto answer it.
+
+        Raises:
+            AwsError: rendered by the front in the request's protocol.
+        """
+
+    def status(self) -> dict[str, Any]:
+        """Backlog, counts and what is unsupported; shown by `fleetcast cloud status`."""
+
+
+class MetricSink(Protocol):
+    """Takes the metrics that engines publish, as PutMetricData would, without a request."""
+
+    def put(
+        self,
+        namespace: str,
+        name: str,
+        values: float | Sequence[float],
+        *,
+        unit: str = "None",
+        dimensions: Mapping[str, str] | None = None,
+        timestamp_s: float | None = None,
+    ) -> None:
+        """Records samples at `timestamp_s` (epoch seconds; None is now)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """One Kinesis record. `data` is base64 text, as it travels in the API."""
+
+    sequence_number: str
+    partition_key: str
+    data: str
+    arrival_ms: int
+    explicit_hash_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBatch:
+    """Records after a position, and where to go on. `behind_ms` is 0 at the tip."""
+
+    records: list[StreamRecord] = field(default_factory=list)
+    next_position: int = 0
+    behind_ms: int = 0
+    shard_ended: bool = False
+
+
+class StreamSource(Protocol):
+    """Reads of a Kinesis stream by the engines (event source mappings, Firehose).
+
+    A position counts the records ever put into the shard; it stays valid when records expire.
+    """
+
+    def shard_ids(self, stream_arn: str) -> list[str]:
+        """All shards of the stream, oldest first; raises AwsError where there is no stream."""
+
+    def position(
+        self,
+        stream_arn: str,
+        shard_id: str,
+        starting: StartingPosition,
+        timestamp_s: float | None = None,
+    ) -> int:
+        """The position that an iterator of this type starts at."""
+
+    def read(
+        self, stream_arn: str, shard_id: str, position: int, limit: int, max_bytes: int
+    ) -> StreamBatch:
+        """Up to `limit` records and about `max_bytes` of data from `position` on, at once."""
+
+    async def wait(self, stream_arn: str, shard_id: str, position: int, timeout_s: float) -> bool:
+        """Waits until there is a record at `position`; False when `timeout_s` passed first."""
+
+
+@dataclass(slots=True)
+class CloudContext:
+    """What every service is built with.
+
+    Attributes:
+        host: Loopback address that is listened on.
+        port: Its port.
+        region: Region that the cloud plays.
+        account_id: Account that it plays.
+        metrics: Where engines publish their metrics.
+    """
+
+    host: str
+    port: int
+    region: str
+    account_id: str
+    metrics: MetricSink
+
+    @property
+    def endpoint_url(self) -> str:
+        """The cloud's own endpoint."""
+        return f"http://{self.host}:{self.port}"
+
+    def client(self, service: str) -> AbstractAsyncContextManager[Any]:
+        """An aiobotocore client of this cloud, for what has no narrower seam."""
+        from fleetcast.target import Target  # noqa: PLC0415 - keeps importing the seams light
+
+        return Target("local", self.region, self.endpoint_url).client(service)
