@@ -1,0 +1,55 @@
+"""`fleetcast cloud`: the local cloud as a background process."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from fleetcast.cli.common import JsonOption
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The local cloud: AWS on 127.0.0.1, no account needed.",
+    epilog="Example: fleetcast cloud start && aws --endpoint-url http://127.0.0.1:4566 s3 ls",
+)
+
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", help="TCP port; FLEETCAST_PORT or 4566 if not given.", min=1, max=65535),
+]
+
+
+@app.command(epilog="Example: fleetcast cloud start --port 4566")
+def start(port: PortOption = None) -> None:
+    """Start the local cloud and wait until it answers."""
+    from fleetcast import cloudctl
+
+    info = cloudctl.start(port)
+    typer.echo(f"local cloud on {info.endpoint_url} (pid {info.pid}, log {info.log})")
+
+
+@app.command(epilog="Example: fleetcast cloud stop")
+def stop(port: PortOption = None) -> None:
+    """Stop the local cloud and every process it started."""
+    from fleetcast import cloudctl
+
+    stopped = cloudctl.stop(port)
+    typer.echo("local cloud stopped" if stopped else "no local cloud was running")
+
+
+@app.command(epilog="Example: fleetcast cloud status --json")
+def status(port: PortOption = None, json_: JsonOption = False) -> None:
+    """Show whether the local cloud runs, what it serves and its backlog. Exit 3 if it is down."""
+    from fleetcast import cloudctl
+    from fleetcast.errors import ExitCode
+
+    report = cloudctl.status(port)
+    if json_:
+        typer.echo(json.dumps(report, indent=2, sort_keys=True))
+    else:
+        for line in cloudctl.describe(report):
+            typer.echo(line)
+    if not report.get("running"):
+        raise typer.Exit(ExitCode.TARGET)

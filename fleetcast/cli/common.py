@@ -1,0 +1,45 @@
+"""Options that several commands share, and the bridge from a command to asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+TargetOption = Annotated[
+    str, typer.Option("--target", help="Where to: local or aws.", metavar="local|aws")
+]
+EnvOption = Annotated[
+    str, typer.Option("--env", help="Environment suffix on every resource.", metavar="ENV")
+]
+RegionOption = Annotated[
+    str | None, typer.Option("--region", help="AWS region; AWS_REGION or us-east-1 if not given.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` to its end; SIGINT and SIGTERM cancel it, so that it can close what it opened.
+
+    Raises:
+        KeyboardInterrupt: one of the signals arrived.
+    """
+
+    async def guarded() -> T:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("not in a task")
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None

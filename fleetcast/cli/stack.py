@@ -1,0 +1,91 @@
+"""`fleetcast synth`, `deploy` and `destroy`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleetcast.cli.common import EnvOption, RegionOption, TargetOption, run_async
+
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="builtin|terraform",
+        help="builtin (local only, the default there) or terraform (the only one for AWS).",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to `app`."""
+    app.command(epilog="Example: fleetcast synth --env dev --out cdktf.out")(synth)
+    app.command(epilog="Example: fleetcast deploy --target local --env dev")(deploy)
+    app.command(epilog="Example: fleetcast destroy --target local --env dev")(destroy)
+
+
+def synth(
+    env: EnvOption = "dev",
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("cdktf.out"),
+    target: TargetOption = "local",
+    region: RegionOption = None,
+) -> None:
+    """Write the stack as Terraform JSON: OUT/stacks/fleetcast-ENV/cdk.tf.json."""
+    from stack.config import StackConfig
+    from stack.synth import synthesize
+
+    from fleetcast.target import Target
+
+    where = Target.named(target, region=region)
+    config = StackConfig.for_target(where.name, env, region=where.region)
+    folder = synthesize(config, out)
+    typer.echo(str(folder / "cdk.tf.json"))
+
+
+def deploy(
+    target: TargetOption = "local",
+    env: EnvOption = "dev",
+    engine: EngineOption = None,
+    region: RegionOption = None,
+) -> None:
+    """Create or update the stack; print what changed."""
+    from stack.config import StackConfig
+    from stack.deploy import choose_engine
+    from stack.deploy import deploy as deploy_stack
+
+    from fleetcast.target import Target
+
+    where = Target.named(target, region=region)
+    config = StackConfig.for_target(where.name, env, region=where.region)
+    outputs = run_async(
+        deploy_stack(config, where, choose_engine(where, engine), progress=typer.echo)
+    )
+    typer.echo(f"deployed {outputs.environment} to {where.name}: stream {outputs.stream_name}")
+
+
+def destroy(
+    target: TargetOption = "local",
+    env: EnvOption = "dev",
+    engine: EngineOption = None,
+    region: RegionOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask (aws asks otherwise).")] = False,
+) -> None:
+    """Delete every resource of the environment, the archive included."""
+    from stack.config import StackConfig
+    from stack.deploy import choose_engine
+    from stack.deploy import destroy as destroy_stack
+
+    from fleetcast.errors import UsageError
+    from fleetcast.target import Target
+
+    where = Target.named(target, region=region)
+    if where.name == "aws" and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"destroying {env!r} on AWS needs --yes where nobody can be asked")
+        typer.confirm(f"Destroy environment {env!r} on AWS in {where.region}?", abort=True)
+    config = StackConfig.for_target(where.name, env, region=where.region)
+    run_async(destroy_stack(config, where, choose_engine(where, engine), progress=typer.echo))
+    typer.echo(f"destroyed {env} on {where.name}")

@@ -1,0 +1,66 @@
+"""A run: its identity, its folder, and the way back to the deployment it was made on."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fleetcast.errors import UsageError
+from fleetcast.home import runs_dir
+from simulator.scenario import RunInfo, Scenario, validate_run_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleetcast.target import Target
+    from stack.outputs import StackOutputs
+
+# Between deciding on the start of the schedule and the first reading due: connections are opened
+# and the fleet is built in this time, so that the first readings are not late.
+HEAD_START_S = 1.0
+
+
+def new_run(
+    scenario: Scenario, target: Target, outputs: StackOutputs, run_id: str | None = None
+) -> tuple[RunInfo, Path]:
+    """Decides on a run and makes its folder.
+
+    Returns:
+        What identifies the run (with the epoch millisecond its schedule starts at), and its folder.
+
+    Raises:
+        UsageError: the id cannot name a folder, or is taken.
+    """
+    name = run_id or f"r-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    validate_run_id(name)
+    folder = runs_dir() / name
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(f"run {name!r} exists in {folder.parent}: give another --run-id") from None
+    info = RunInfo(
+        id=name,
+        start_ms=int((time.time() + HEAD_START_S) * 1000),
+        target=target.name,
+        environment=outputs.environment,
+        transport="kinesis",
+        devices_slice=(0, scenario.fleet.devices),
+    )
+    return info, folder
+
+
+def run_folder(run_id: str) -> Path:
+    """The folder of an earlier run.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    validate_run_id(run_id)
+    folder = runs_dir() / run_id
+    if not (folder / "scenario.yaml").is_file():
+        known = sorted(path.parent.name for path in runs_dir().glob("*/scenario.yaml"))[-3:]
+        latest = f"; the latest are {', '.join(known)}" if known else ""
+        raise UsageError(f"no run {run_id!r} in {runs_dir()}{latest}")
+    return folder
