@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+
+from fleetcast import cloudctl
 from fleetcast.runs import new_run
+from fleetcast.target import Target
 from fleetcast.verify import verify_run
 from simulator.engine import simulate
 from simulator.scenario import load
 from stack.config import StackConfig
 from stack.deploy import choose_engine, deploy, destroy
 
-from fleetcast import cloudctl
-from fleetcast.target import Target
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from fleetcast.verify import Verdict
-
     from stack.outputs import StackOutputs
 
 HERE = Path(__file__).parent

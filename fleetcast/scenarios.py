@@ -32,6 +32,4 @@ def find(scenario: str) -> Path:
     named = bundled_dir() / f"{scenario}.yaml"
     if path.name == scenario and named.is_file():
         return named
-    raise UsageError(
-        f"no scenario {scenario!r}: give a YAML file or one of {', '.join(bundled())}"
-    )
+    raise UsageError(f"no scenario {scenario!r}: give a YAML file or one of {', '.join(bundled())}")

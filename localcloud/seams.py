@@ -86,6 +86,9 @@ class StreamSource(Protocol):
     def shard_ids(self, stream_arn: str) -> list[str]:
         """All shards of the stream, oldest first; raises AwsError where there is no stream."""
 
+    def parents(self, stream_arn: str, shard_id: str) -> list[str]:
+        """Shards that must be read to their end before this one."""
+
     def position(
         self,
         stream_arn: str,

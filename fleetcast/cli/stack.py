@@ -34,10 +34,9 @@ def synth(
     region: RegionOption = None,
 ) -> None:
     """Write the stack as Terraform JSON: OUT/stacks/fleetcast-ENV/cdk.tf.json."""
+    from fleetcast.target import Target
     from stack.config import StackConfig
     from stack.synth import synthesize
-
-    from fleetcast.target import Target
 
     where = Target.named(target, region=region)
     config = StackConfig.for_target(where.name, env, region=where.region)
@@ -52,11 +51,10 @@ def deploy(
     region: RegionOption = None,
 ) -> None:
     """Create or update the stack; print what changed."""
+    from fleetcast.target import Target
     from stack.config import StackConfig
     from stack.deploy import choose_engine
     from stack.deploy import deploy as deploy_stack
-
-    from fleetcast.target import Target
 
     where = Target.named(target, region=region)
     config = StackConfig.for_target(where.name, env, region=where.region)
@@ -74,12 +72,11 @@ def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask (aws asks otherwise).")] = False,
 ) -> None:
     """Delete every resource of the environment, the archive included."""
+    from fleetcast.errors import UsageError
+    from fleetcast.target import Target
     from stack.config import StackConfig
     from stack.deploy import choose_engine
     from stack.deploy import destroy as destroy_stack
-
-    from fleetcast.errors import UsageError
-    from fleetcast.target import Target
 
     where = Target.named(target, region=region)
     if where.name == "aws" and not yes:

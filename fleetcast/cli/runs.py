@@ -1,0 +1,135 @@
+"""`fleetcast simulate`, `verify`, `report` and `demo`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleetcast.cli.common import EnvOption, JsonOption, RegionOption, TargetOption, run_async
+
+if TYPE_CHECKING:
+    from fleetcast.verify import Verdict
+
+RunArgument = Annotated[str, typer.Argument(help="Id of a run, its folder's name in runs/.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to `app`."""
+    app.command(epilog="Example: fleetcast simulate cold-chain --rate 500/s --duration 30s")(
+        simulate
+    )
+    app.command(epilog="Example: fleetcast verify r-20260102-030405-a1b2 --json")(verify)
+    app.command(epilog="Example: fleetcast report r-20260102-030405-a1b2")(report)
+    app.command(epilog="Example: fleetcast demo --keep")(demo)
+
+
+def simulate(
+    scenario: Annotated[str, typer.Argument(help="A YAML file, or the name of a ready scenario.")],
+    target: TargetOption = "local",
+    env: EnvOption = "dev",
+    region: RegionOption = None,
+    devices: Annotated[int | None, typer.Option("--devices", help="Number of devices.")] = None,
+    rate: Annotated[
+        str | None, typer.Option("--rate", help="Peak rate, such as 2000/s; the shape is kept.")
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option("--duration", help="Length, such as 30s; the shape is stretched.")
+    ] = None,
+    transport: Annotated[
+        str, typer.Option("--transport", help="How readings leave.", metavar="kinesis")
+    ] = "kinesis",
+    seed: Annotated[int | None, typer.Option("--seed", help="Another seed.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run-id", help="A run id of your own.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Drive a scenario's fleet at the deployed stack; keep every reading's outcome in a ledger."""
+    from fleetcast import scenarios
+    from fleetcast.cli.progress import RunProgress
+    from fleetcast.errors import UsageError
+    from fleetcast.runs import new_run
+    from fleetcast.target import Target
+    from simulator import engine
+    from simulator.scenario import load
+    from stack.outputs import StackOutputs
+
+    if transport != "kinesis":
+        raise UsageError(f"unknown transport {transport!r}: this version sends to kinesis only")
+    plan = load(scenarios.find(scenario)).with_overrides(
+        devices=devices, rate=rate, duration=duration, seed=seed
+    )
+    outputs = StackOutputs.load(target, env)
+    where = Target.named(target, region=region or outputs.region)
+    info, folder = new_run(plan, where, outputs, run_id)
+    typer.echo(f"run {info.id}: {plan.name}, {plan.fleet.devices:,} devices", err=True)
+    with RunProgress() as progress:
+        summary = run_async(engine.simulate(plan, info, outputs, where, folder, progress=progress))
+    if json_:
+        typer.echo(json.dumps(asdict(summary)))
+        return
+    typer.echo(engine.describe(summary))
+    typer.echo(f"verify with: fleetcast verify {info.id}")
+
+
+def verify(run_id: RunArgument, json_: JsonOption = False) -> None:
+    """Reconcile a run's ledger with what landed. Exit 0 if the verdict is pass, 1 if it is fail."""
+    from fleetcast.errors import ExitCode
+    from fleetcast.report import write_report
+    from fleetcast.runs import run_folder
+    from fleetcast.target import Target
+    from fleetcast.verify import verify_run
+    from simulator.scenario import load_run
+    from stack.outputs import StackOutputs
+
+    folder = run_folder(run_id)
+    _, info = load_run(folder)
+    outputs = StackOutputs.load(info.target, info.environment)
+    where = Target.named(info.target, region=outputs.region)
+    verdict = run_async(verify_run(folder, outputs, where, progress=_say_progress))
+    report_path = write_report(folder)
+    if json_:
+        typer.echo((folder / "verdict.json").read_text(), nl=False)
+    else:
+        show(verdict)
+        typer.echo(f"report: {report_path}")
+    if verdict.verdict != "pass":
+        raise typer.Exit(ExitCode.VERDICT_FAIL)
+
+
+def report(run_id: RunArgument) -> None:
+    """Write the HTML report of a verified run again, from what was recorded."""
+    from fleetcast.report import write_report
+    from fleetcast.runs import run_folder
+
+    typer.echo(str(write_report(run_folder(run_id))))
+
+
+def demo(
+    scenario: Annotated[str, typer.Option("--scenario", help="What to drive.")] = "cold-chain",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the local cloud and the stack standing.")
+    ] = False,
+) -> None:
+    """Start the local cloud, deploy, simulate, verify and report: everything on this machine."""
+    from fleetcast.cli.progress import RunProgress
+    from fleetcast.demo import run_demo
+    from fleetcast.errors import ExitCode
+
+    with RunProgress() as progress:
+        finished = run_async(run_demo(scenario, keep=keep, say=typer.echo, progress=progress))
+    show(finished.verdict)
+    typer.echo(f"report: {finished.report}")
+    if finished.verdict.verdict != "pass":
+        raise typer.Exit(ExitCode.VERDICT_FAIL)
+
+
+def show(verdict: Verdict) -> None:
+    """Prints a verdict for a person."""
+    for line in verdict.lines():
+        typer.echo(line)
+
+
+def _say_progress(text: str) -> None:
+    typer.echo(f"  {text}", err=True)

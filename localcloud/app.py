@@ -1,0 +1,176 @@
+"""One local cloud: its services, its port, and the order in which they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import uvicorn
+
+from fleetcast import __version__
+from fleetcast.errors import TargetError
+from fleetcast.target import LOCAL_ACCOUNT, LOCAL_HOST, LOCAL_REGION
+from localcloud.cloudwatch.metrics import MetricStore
+from localcloud.cloudwatch.service import CloudWatchService
+from localcloud.firehose.service import FirehoseService
+from localcloud.front import Front
+from localcloud.functions.service import LambdaService
+from localcloud.kinesis.service import KinesisService
+from localcloud.moto_backend import MotoBackend
+from localcloud.moto_gaps import MotoGaps
+from localcloud.seams import CloudContext
+from localcloud.timestream.service import TimestreamService
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from localcloud.seams import Service
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 2048
+
+
+class LocalCloud:
+    """An embedded AWS on one loopback port; an async context manager.
+
+    Args:
+        host: Loopback address to listen on.
+        port: Port; 0 takes a free one, see `port` after the start.
+        region: Region to play.
+    """
+
+    def __init__(
+        self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION
+    ) -> None:
+        self._socket = _listen(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self.metrics = MetricStore()
+        self.context = CloudContext(host, self.port, region, LOCAL_ACCOUNT, self.metrics)
+        self.kinesis = KinesisService(self.context)
+        self._moto = MotoBackend()
+        self._services: list[Service] = [
+            CloudWatchService(self.context, self.metrics),
+            self.kinesis,
+            TimestreamService(self.context),
+            LambdaService(self.context, self.kinesis),
+            FirehoseService(self.context, self.kinesis),
+        ]
+        by_name = {name: service for service in self._services for name in service.signing_names}
+        self._started_s = time.time()
+        front = Front(
+            by_name,
+            MotoGaps(self._moto),
+            {"health": self.health, "status": self.status},
+            region,
+        )
+        self._server = _EmbeddedServer(
+            uvicorn.Config(
+                front,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                backlog=BACKLOG,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=2,
+                ws="none",
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+        self._running: list[Service] = []
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Opens the port, then starts the services; returns when all of them serve."""
+        self._moto.reset()
+        self._serving = asyncio.create_task(self._server.serve([self._socket]))
+        while not self._server.started:
+            if self._serving.done():
+                await self._serving
+                raise TargetError("the local cloud's server ended at once; see its log")
+            await asyncio.sleep(0.01)
+        for service in self._services:
+            await service.start()
+            self._running.append(service)
+
+    async def stop(self) -> None:
+        """Stops the services in reverse, then closes the port."""
+        while self._running:
+            service = self._running.pop()
+            try:
+                await service.stop()
+            except Exception:
+                log.exception("stopping %s failed", type(service).__name__)
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+        self._moto.close()
+
+    def health(self) -> dict[str, Any]:
+        """What a start waits for."""
+        ready = len(self._running) == len(self._services)
+        return {"ready": ready, "pid": os.getpid(), "version": __version__}
+
+    def status(self) -> dict[str, Any]:
+        """Health, memory, and the status of every own service by signing name."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            **self.health(),
+            "endpoint_url": self.context.endpoint_url,
+            "region": self.context.region,
+            "account_id": self.context.account_id,
+            "uptime_s": round(time.time() - self._started_s, 1),
+            "max_memory_mib": usage.ru_maxrss // 1024,
+            "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
+            "services": {service.signing_names[0]: service.status() for service in self._services},
+            "by_moto": "every other service and operation: control plane only",
+            "unsupported": [
+                "IoT Core's MQTT broker and topic rules (their resources are kept, nothing runs)",
+                "IAM and KMS policies are stored, not enforced",
+            ],
+        }
+
+
+class _EmbeddedServer(uvicorn.Server):
+    """uvicorn that leaves the process's signals to whoever owns the process."""
+
+    def install_signal_handlers(self) -> None:
+        """Does nothing."""
+
+    def capture_signals(self) -> Any:
+        """Captures none."""
+        from contextlib import nullcontext  # noqa: PLC0415
+
+        return nullcontext()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise TargetError(
+            f"cannot listen on {host}:{port} ({error.strerror}): "
+            "stop what uses the port, or give another with --port"
+        ) from error
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener

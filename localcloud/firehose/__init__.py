@@ -1,0 +1,1 @@
+"""Firehose: buffers records and delivers them to S3."""

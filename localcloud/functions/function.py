@@ -1,0 +1,294 @@
+"""A function: its settings as the API tells them, its code on disk, its environments."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import datetime as dt
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+import time
+import uuid
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
+from localcloud.functions.runtime import Environment, EnvironmentSettings
+from localcloud.http import AwsError
+
+if TYPE_CHECKING:
+    from localcloud.functions.logs import FunctionLogs
+    from localcloud.functions.runtime import Result
+    from localcloud.seams import CloudContext
+
+RUNTIMES = ("python3.11", "python3.12", "python3.13")
+MAX_PAYLOAD = 6 * 1024 * 1024
+IDLE_S = 300.0
+# AWS has no such bound: it starts a process for every concurrent invocation. Here invocations
+# beyond it wait for a free process.
+MAX_PROCESSES = int(os.environ.get("FLEETCAST_LAMBDA_PROCESSES") or max(2, os.cpu_count() or 2))
+# What the managed runtime has and a process needs; nothing else of our own environment.
+_PASSED = ("LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+_SETTINGS = {
+    "FunctionName", "Runtime", "Role", "Handler", "Description", "Timeout", "MemorySize",
+    "Environment", "DeadLetterConfig", "KMSKeyArn", "TracingConfig", "Architectures",
+    "EphemeralStorage", "LoggingConfig", "PackageType", "SnapStart", "VpcConfig",
+}  # fmt: skip
+_ACCEPTED = _SETTINGS | {"Code", "Tags", "Publish", "RevisionId", "DryRun"}
+
+
+class ThrottledError(AwsError):
+    """Reserved concurrency is used up."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "TooManyRequestsException", "Rate Exceeded.", 429, Reason="ReservedFunctionConcurrentInvocationLimitExceeded"
+        )
+
+
+def check_settings(body: dict[str, Any]) -> None:
+    """Refuses settings that the local Lambda does not serve.
+
+    Raises:
+        AwsError: InvalidParameterValueException naming the setting.
+    """
+    unknown = sorted(name for name, value in body.items() if name not in _ACCEPTED and value)
+    if unknown:
+        raise AwsError(
+            "InvalidParameterValueException", f"{', '.join(unknown)} is not supported locally"
+        )
+    if body.get("Runtime") is not None and body["Runtime"] not in RUNTIMES:
+        raise AwsError(
+            "InvalidParameterValueException",
+            f"Runtime {body['Runtime']} is not supported locally: use one of {', '.join(RUNTIMES)}",
+        )
+    if body.get("PackageType", "Zip") != "Zip":
+        raise AwsError("InvalidParameterValueException", "PackageType Image is not supported locally")
+    if (body.get("VpcConfig") or {}).get("SubnetIds"):
+        raise AwsError("InvalidParameterValueException", "VpcConfig is not supported locally")
+    if not re.fullmatch(r"[\w.-]+", body.get("Handler") or "x.y"):
+        raise AwsError("InvalidParameterValueException", "Handler is not module.function")
+    if not 1 <= body.get("Timeout", 3) <= 900:  # noqa: PLR2004 - AWS's bounds
+        raise AwsError("InvalidParameterValueException", "Timeout must be from 1 to 900 seconds")
+
+
+@dataclass(slots=True)
+class Function:
+    """One function; `$LATEST` only."""
+
+    context: CloudContext
+    logs: FunctionLogs
+    name: str
+    arn: str
+    settings: dict[str, Any]
+    tags: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reserved: int | None = None
+    revision: str = field(default_factory=lambda: str(uuid.uuid4()))
+    modified: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    code_sha: str = ""
+    code_size: int = 0
+    in_use: int = 0
+    folder: Path | None = None
+    _generation: int = 0
+    _idle: list[Environment] = field(default_factory=list)
+    _all: set[Environment] = field(default_factory=set)
+    _free: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def set_code(self, archive: bytes) -> None:
+        """Unpacks a zip; environments of the code before end when they are idle.
+
+        Raises:
+            AwsError: InvalidParameterValueException, where it is no zip or reaches outside.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="fleetcast-lambda-"))
+        try:
+            with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+                packed.extractall(folder)
+        except (zipfile.BadZipFile, OSError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise AwsError(
+                "InvalidParameterValueException", f"Could not unzip uploaded file: {error}"
+            ) from error
+        old, self.folder = self.folder, folder
+        self.code_sha = base64.b64encode(hashlib.sha256(archive).digest()).decode()
+        self.code_size = len(archive)
+        self._changed()
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def update(self, body: dict[str, Any]) -> None:
+        """Changes settings."""
+        self.settings.update({k: v for k, v in body.items() if k in _SETTINGS and v is not None})
+        self._changed()
+
+    def _changed(self) -> None:
+        self._generation += 1
+        self.revision = str(uuid.uuid4())
+        self.modified = dt.datetime.now(dt.UTC)
+
+    def describe(self) -> dict[str, Any]:
+        """The API's FunctionConfiguration structure."""
+        settings = self.settings
+        answer: dict[str, Any] = {
+            "FunctionName": self.name,
+            "FunctionArn": self.arn,
+            "Runtime": settings.get("Runtime"),
+            "Role": settings.get("Role"),
+            "Handler": settings.get("Handler"),
+            "CodeSize": self.code_size,
+            "Description": settings.get("Description", ""),
+            "Timeout": settings.get("Timeout", 3),
+            "MemorySize": settings.get("MemorySize", 128),
+            "LastModified": self.modified.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
+            "CodeSha256": self.code_sha,
+            "Version": "$LATEST",
+            "TracingConfig": settings.get("TracingConfig") or {"Mode": "PassThrough"},
+            "RevisionId": self.revision,
+            "State": "Active",
+            "LastUpdateStatus": "Successful",
+            "PackageType": "Zip",
+            "Architectures": settings.get("Architectures") or ["x86_64"],
+            "EphemeralStorage": settings.get("EphemeralStorage") or {"Size": 512},
+            "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+            "LoggingConfig": {
+                "LogFormat": "Text",
+                "LogGroup": f"/aws/lambda/{self.name}",
+                **(settings.get("LoggingConfig") or {}),
+            },
+        }
+        for name in ("Environment", "KMSKeyArn", "DeadLetterConfig"):
+            if settings.get(name):
+                answer[name] = settings[name]
+        return answer
+
+    async def invoke(self, event: bytes) -> Result:
+        """Runs one invocation and publishes its metrics.
+
+        Raises:
+            ThrottledError: reserved concurrency is used up.
+            AwsError: RequestTooLargeException.
+        """
+        put = self.context.metrics.put
+        where = {"FunctionName": self.name}
+        if len(event) > MAX_PAYLOAD:
+            raise AwsError("RequestTooLargeException", "Request must be smaller than 6 MiB", 413)
+        if self.reserved is not None and self.in_use >= self.reserved:
+            put("AWS/Lambda", "Throttles", 1, unit="Count", dimensions=where)
+            raise ThrottledError
+        self.in_use += 1
+        put("AWS/Lambda", "ConcurrentExecutions", self.in_use, unit="Count", dimensions=where)
+        environment = None
+        try:
+            environment = await self._acquire()
+            result = await environment.invoke(event)
+        finally:
+            self.in_use -= 1
+            if environment is not None:
+                await self._release(environment)
+        put("AWS/Lambda", "Invocations", 1, unit="Count", dimensions=where)
+        put("AWS/Lambda", "Errors", int(result.error is not None), unit="Count", dimensions=where)
+        put("AWS/Lambda", "Throttles", 0, unit="Count", dimensions=where)
+        put("AWS/Lambda", "Duration", result.duration_ms, unit="Milliseconds", dimensions=where)
+        return result
+
+    async def _acquire(self) -> Environment:
+        async with self._free:
+            while True:
+                while self._idle:
+                    environment = self._idle.pop()
+                    if environment.alive and environment.generation == self._generation:
+                        return environment
+                    self._all.discard(environment)
+                    await environment.kill()
+                if len(self._all) < MAX_PROCESSES:
+                    environment = self._new_environment()
+                    self._all.add(environment)
+                    break
+                await self._free.wait()
+        try:
+            await environment.start()
+        except BaseException:
+            self._all.discard(environment)
+            raise
+        return environment
+
+    async def _release(self, environment: Environment) -> None:
+        async with self._free:
+            if environment.alive and environment.generation == self._generation:
+                environment.idle_since_s = time.monotonic()
+                self._idle.append(environment)
+            else:
+                self._all.discard(environment)
+                await environment.kill()
+            self._free.notify()
+
+    def _new_environment(self) -> Environment:
+        if self.folder is None:
+            raise AwsError("ResourceNotReadyException", f"function {self.name} has no code")
+        group = self.describe()["LoggingConfig"]["LogGroup"]
+        stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}"
+        variables = {
+            **{name: os.environ[name] for name in _PASSED if name in os.environ},
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "PYTHONUNBUFFERED": "1",
+            "LAMBDA_TASK_ROOT": str(self.folder),
+            "_HANDLER": self.settings["Handler"],
+            "AWS_LAMBDA_FUNCTION_NAME": self.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.settings.get("MemorySize", 128)),
+            "AWS_LAMBDA_LOG_GROUP_NAME": group,
+            "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{self.settings['Runtime']}",
+            "AWS_REGION": self.context.region,
+            "AWS_DEFAULT_REGION": self.context.region,
+            "AWS_ACCESS_KEY_ID": LOCAL_ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": LOCAL_SECRET_KEY,
+            "AWS_ENDPOINT_URL": self.context.endpoint_url,
+            **((self.settings.get("Environment") or {}).get("Variables") or {}),
+        }
+        return Environment(
+            EnvironmentSettings(
+                self.settings["Handler"],
+                self.folder,
+                variables,
+                self.arn,
+                float(self.settings.get("Timeout", 3)),
+            ),
+            lambda line: self.logs.add(group, stream, line),
+            self._generation,
+        )
+
+    async def reap(self) -> None:
+        """Ends environments that nobody has used for a while."""
+        limit = time.monotonic() - IDLE_S
+        async with self._free:
+            for environment in [e for e in self._idle if e.idle_since_s < limit]:
+                self._idle.remove(environment)
+                self._all.discard(environment)
+                await environment.kill()
+
+    async def close(self) -> None:
+        """Ends all processes and removes the code."""
+        for environment in list(self._all):
+            await environment.kill()
+        self._all.clear()
+        self._idle.clear()
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self.folder)
+
+    @property
+    def processes(self) -> int:
+        """How many processes there are."""
+        return len(self._all)

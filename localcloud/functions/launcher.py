@@ -1,0 +1,29 @@
+"""Starts a function's runtime in this process, bound to die with the process that started it.
+
+Run as `python launcher.py HANDLER`, in the folder of the function's code.
+"""
+
+import ctypes
+import os
+import runpy
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Ties this process to its parent's life, then becomes the runtime."""
+    parent = int(os.environ.pop("FLEETCAST_PARENT"))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the local cloud is gone")
+    # The folder of this file is no part of what the function may import.
+    sys.path.pop(0)
+    sys.argv = ["awslambdaric", sys.argv[1]]
+    runpy.run_module("awslambdaric", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

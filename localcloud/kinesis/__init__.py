@@ -1,0 +1,1 @@
+"""Kinesis Data Streams: shards in memory, AWS's routing, limits and error codes."""

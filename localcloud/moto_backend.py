@@ -1,0 +1,108 @@
+"""moto behind the front: every service and operation that has no data plane of our own.
+
+moto keeps its state in the process, so one process plays one cloud; `reset` empties it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from localcloud.http import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from localcloud.http import Request
+
+# moto's backends are not thread-safe for writes; two threads let a slow call not block all others.
+THREADS = 4
+_HARMLESS_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "fleetcast-local",
+    "AWS_SECRET_ACCESS_KEY": "fleetcast-local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "MOTO_ALLOW_NONEXISTENT_REGION": "false",
+    "MOTO_IAM_LOAD_MANAGED_POLICIES": "false",
+}
+
+
+class MotoBackend:
+    """Runs moto's WSGI application in a thread pool."""
+
+    def __init__(self) -> None:
+        for name, value in _HARMLESS_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 - slow, and reads the environment
+            DomainDispatcherApplication,
+            create_backend_app,
+        )
+
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
+        self._application = DomainDispatcherApplication(create_backend_app)
+        self._threads = ThreadPoolExecutor(THREADS, "moto")
+
+    def reset(self) -> None:
+        """Forgets every resource."""
+        from moto.backends import get_backend  # noqa: PLC0415
+        from moto.backend_index import backend_url_patterns  # noqa: PLC0415
+
+        for name in {name for name, _ in backend_url_patterns}:
+            if f"moto.{name}" in sys.modules or f"moto.{name}.models" in sys.modules:
+                get_backend(name).reset()  # type: ignore[arg-type]  # moto types its names
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def handle(self, request: Request) -> Response:
+        """Answers a request as moto does."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._call, request)
+
+    def _call(self, request: Request) -> Response:
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": request.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote(request.path, "latin-1"),
+            "RAW_URI": request.path + (f"?{request.query}" if request.query else ""),
+            "REQUEST_URI": request.path + (f"?{request.query}" if request.query else ""),
+            "QUERY_STRING": request.query,
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "REMOTE_ADDR": "127.0.0.1",
+            "CONTENT_LENGTH": str(len(request.body)),
+            "CONTENT_TYPE": request.headers.get("content-type", ""),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(request.body),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        for name, value in request.headers.items():
+            if name not in {"content-type", "content-length", "transfer-encoding"}:
+                environ["HTTP_" + name.upper().replace("-", "_")] = value
+        head: dict[str, Any] = {}
+
+        def start_response(
+            status: str, headers: list[tuple[str, str]], _error: object = None
+        ) -> None:
+            head["status"] = int(status.split(" ", 1)[0])
+            head["headers"] = {name.lower(): value for name, value in headers}
+
+        parts: Iterable[bytes] = self._application(environ, start_response)
+        try:
+            body = b"".join(parts)
+        finally:
+            close = getattr(parts, "close", None)
+            if close:
+                close()
+        return Response(head["status"], body, head["headers"])

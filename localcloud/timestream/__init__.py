@@ -1,0 +1,1 @@
+"""Amazon Timestream for LiveAnalytics: the write API, and SQL over DuckDB."""

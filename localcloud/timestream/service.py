@@ -1,0 +1,141 @@
+"""The Timestream API: dispatch of the write and query operations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from localcloud.http import AwsError, Response, json_response
+from localcloud.timestream.catalog import Catalog
+from localcloud.timestream.query import QueryEngine
+from localcloud.timestream.store import Store, now_ns
+from localcloud.timestream.write import DAY_NS, HOUR_NS, write_records
+
+if TYPE_CHECKING:
+    from localcloud.http import Request
+    from localcloud.seams import CloudContext
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "AWS/Timestream"
+EXPIRE_INTERVAL_S = 60.0
+CONTENT_TYPE = "application/x-amz-json-1.0"
+
+
+class TimestreamService:
+    """Timestream for LiveAnalytics, write and query, in memory."""
+
+    signing_names = ("timestream",)
+
+    def __init__(self, context: CloudContext) -> None:
+        self._context = context
+        self._store = Store()
+        self._catalog = Catalog(context, self._store)
+        self._operations = self._catalog.operations()
+        self._queries = QueryEngine(self._catalog, self._store)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Starts the deletion of what retention has ended for."""
+        self._task = asyncio.create_task(self._expire())
+
+    async def stop(self) -> None:
+        """Stops it and closes the store."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        self._store.close()
+
+    def status(self) -> dict[str, Any]:
+        """Tables with the records they hold."""
+        return {
+            "tables": {
+                f"{table.database}.{table.name}": len(self._store.tables[table.storage].index)
+                for table in self._catalog.tables()
+            },
+            "unsupported": ["scheduled queries", "PrepareQuery", "batch load", "time series type"],
+        }
+
+    async def handle(self, request: Request) -> Response | None:
+        """Answers a request."""
+        began = time.perf_counter()
+        body = request.json()
+        where = {"Operation": request.operation}
+        if isinstance(body.get("DatabaseName"), str) and isinstance(body.get("TableName"), str):
+            where |= {"DatabaseName": body["DatabaseName"], "TableName": body["TableName"]}
+        put = self._context.metrics.put
+        try:
+            answer = await self._answer(request, body)
+        except AwsError as error:
+            kind = "UserErrors" if error.status < 500 else "SystemErrors"  # noqa: PLR2004 - HTTP
+            put(NAMESPACE, kind, 1, unit="Count", dimensions=where)
+            raise
+        except KeyError as error:
+            raise AwsError("ValidationException", f"{error.args[0]} is required.") from error
+        elapsed_ms = (time.perf_counter() - began) * 1000
+        put(NAMESPACE, "SuccessfulRequestLatency", elapsed_ms, unit="Milliseconds", dimensions=where)
+        return json_response(answer, content_type=CONTENT_TYPE)
+
+    async def _answer(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+        operation = request.operation
+        if operation == "WriteRecords":
+            return await self._write(body)
+        if operation == "Query":
+            return await self._queries.query(body)
+        if operation == "CancelQuery":
+            return self._queries.cancel(body)
+        if operation == "DescribeEndpoints":
+            address = request.headers.get("host", f"{self._context.host}:{self._context.port}")
+            return {"Endpoints": [{"Address": address, "CachePeriodInMinutes": 1440}]}
+        if operation in self._operations:
+            answer: dict[str, Any] = self._operations[operation](body)
+            return answer
+        raise AwsError(
+            "UnknownOperationException",
+            f"Timestream operation {operation or '(none)'} is not served locally",
+        )
+
+    async def _write(self, body: dict[str, Any]) -> dict[str, Any]:
+        table = self._catalog.table(body["DatabaseName"], body["TableName"])
+        done = write_records(self._store, table, body)
+        await self._store.flush_if_full(table.storage)
+        self._context.metrics.put(
+            NAMESPACE,
+            "NumberOfRecords",
+            done.memory + done.magnetic,
+            unit="Count",
+            dimensions={
+                "Operation": "WriteRecords",
+                "DatabaseName": table.database,
+                "TableName": table.name,
+            },
+        )
+        if done.rejected:
+            raise AwsError(
+                "RejectedRecordsException",
+                "One or more records have been rejected. See RejectedRecords for details.",
+                419,
+                RejectedRecords=done.rejected,
+            )
+        total = done.memory + done.magnetic
+        return {
+            "RecordsIngested": {
+                "Total": total,
+                "MemoryStore": done.memory,
+                "MagneticStore": done.magnetic,
+            }
+        }
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_INTERVAL_S)
+            for table in self._catalog.tables():
+                kept_ns = table.memory_hours * HOUR_NS + table.magnetic_days * DAY_NS
+                try:
+                    await self._store.expire(table.storage, now_ns() - kept_ns)
+                except Exception:
+                    log.exception("expiry of %s failed", table.name)
