@@ -19,8 +19,8 @@ def main() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the local cloud is gone")
-    # The folder of this file is no part of what the function may import.
-    sys.path.pop(0)
+    # The function imports from its own folder, not from the folder of this file.
+    sys.path[0] = os.getcwd()
     sys.argv = ["awslambdaric", sys.argv[1]]
     runpy.run_module("awslambdaric", run_name="__main__", alter_sys=True)
 

@@ -122,7 +122,7 @@ class Store:
         def run() -> pa.Table:
             for name, batch in batches:
                 self._flush(name, batch)
-            return self._connection.execute(sql).to_arrow_table()
+            return self._connection.sql(sql).to_arrow_table()
 
         future = asyncio.get_running_loop().run_in_executor(self._thread, run)
         try:

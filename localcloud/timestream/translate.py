@@ -71,8 +71,19 @@ def translate(tree: exp.Expression, catalog: Catalog, store: Store, now_ns: int)
         raise refuse(tree, f"statement {type(tree).__name__.upper()}")
     tree = tree.copy()
     tables = _resolve_tables(tree, catalog, store)
+    _name_columns(tree)
     tree = tree.transform(_Rewriter(now_ns).rewrite)
     return Translation(tree.sql("duckdb"), sorted(set(tables)))
+
+
+def _name_columns(tree: exp.Query) -> None:
+    """Gives expressions without a name the names that Timestream gives them: _col0, _col1 ..."""
+    for select in tree.find_all(exp.Select):
+        for index, expression in enumerate(list(select.expressions)):
+            if not isinstance(expression, exp.Alias | exp.Column | exp.Star) and (
+                expression.parent is select
+            ):
+                expression.replace(exp.alias_(expression.copy(), f"_col{index}", quoted=True))
 
 
 def refuse(node: exp.Expression, what: str) -> AwsError:

@@ -1,0 +1,1 @@
+"""The Lambda processor. It runs alone: nothing here imports anything else of fleetcast."""

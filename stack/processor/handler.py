@@ -1,0 +1,176 @@
+"""The Lambda handler: a batch of Kinesis records in, rows and quarantine messages out.
+
+Every record of a batch ends in one of three ways: written to the time series, in quarantine with
+a reason, or reported as failed so that Lambda delivers it again. None is dropped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities import parameters
+from botocore.config import Config
+
+from .quarantine import Quarantine, message
+from .readings import Refusal, check
+from .timeseries import Arrived, TimeSeries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .readings import Reading
+
+SECRET_AGE_S = 300
+RETRIES = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=3, read_timeout=20)
+
+logger = Logger()
+
+
+class Processor:
+    """Checks, writes and refuses readings.
+
+    Args:
+        key: Gives the signing key.
+        series: Where readings are written.
+        quarantine: Where refused readings go.
+        limits: Signal name to `{"min": ..., "max": ...}`; a reading outside is critical.
+        environment: Value of the metrics' dimension.
+    """
+
+    def __init__(
+        self,
+        key: Callable[[], bytes],
+        series: TimeSeries,
+        quarantine: Quarantine,
+        limits: dict[str, dict[str, float]],
+        environment: str,
+    ) -> None:
+        self._key = key
+        self._series = series
+        self._quarantine = quarantine
+        self._limits = limits
+        self._environment = environment
+
+    def process(
+        self, records: Sequence[dict[str, Any]], remaining_ms: Callable[[], int]
+    ) -> dict[str, Any]:
+        """Processes a batch; returns the partial batch response."""
+        key = self._key()
+        arrived: list[Arrived] = []
+        refused: dict[int, Refusal] = {}
+        payloads: list[bytes] = []
+        critical = 0
+        for index, record in enumerate(records):
+            payload = base64.b64decode(record["kinesis"]["data"])
+            payloads.append(payload)
+            try:
+                reading = check(payload, key)
+            except Refusal as refusal:
+                refused[index] = refusal
+                continue
+            at_ms = round(record["kinesis"]["approximateArrivalTimestamp"] * 1000)
+            arrived.append(Arrived(index, reading, at_ms))
+            critical += self._is_critical(reading)
+
+        written = self._series.write(arrived, remaining_ms)
+        for index, why in written.rejected.items():
+            refused[index] = Refusal("timestream_rejected", why)
+        unsent = self._quarantine.send(
+            [
+                (index, message(_about(records[index], refusal), payloads[index]))
+                for index, refusal in sorted(refused.items())
+            ]
+        )
+        failed = sorted(written.failed.keys() | unsent)
+        if failed:
+            logger.error(
+                "records will be delivered again",
+                extra={
+                    "count": len(failed),
+                    "unsent": len(unsent),
+                    "error": next(iter(written.failed.values()), "quarantine queue"),
+                },
+            )
+        good = [a for a in arrived if a.index not in written.failed and a.index not in refused]
+        self._measure(
+            good, len(records), len(refused) - len(unsent), len(written.rejected), critical
+        )
+        return {
+            "batchItemFailures": [
+                {"itemIdentifier": records[index]["kinesis"]["sequenceNumber"]} for index in failed
+            ]
+        }
+
+    def _is_critical(self, reading: Reading) -> bool:
+        for name, limit in self._limits.items():
+            value = reading.signals.get(name)
+            if value is not None and (
+                value > limit.get("max", value) or value < limit.get("min", value)
+            ):
+                return True
+        return False
+
+    def _measure(
+        self, good: Sequence[Arrived], received: int, refused: int, rejected: int, critical: int
+    ) -> None:
+        metrics = Metrics()
+        metrics.add_dimension("Environment", self._environment)
+        for name, count in (
+            ("ReadingsReceived", received),
+            ("ReadingsWritten", len(good)),
+            ("ReadingsRefused", refused),
+            ("TimestreamRejected", rejected),
+            ("CriticalReadings", critical),
+        ):
+            metrics.add_metric(name, MetricUnit.Count, count)
+        now_ms = time.time() * 1000
+        for arrived in good:
+            age_ms = max(0, round(now_ms - arrived.reading.ts))
+            metrics.add_metric("EndToEndLatency", MetricUnit.Milliseconds, age_ms)
+        metrics.flush_metrics()
+
+
+def _about(record: dict[str, Any], refusal: Refusal) -> dict[str, Any]:
+    kinesis = record["kinesis"]
+    return {
+        "reason": refusal.reason,
+        "detail": refusal.detail,
+        "shard": record["eventID"].partition(":")[0],
+        "sequence_number": kinesis["sequenceNumber"],
+        "partition_key": kinesis["partitionKey"],
+        "arrived_ms": round(kinesis["approximateArrivalTimestamp"] * 1000),
+    }
+
+
+@cache
+def _processor() -> Processor:
+    environment = os.environ
+    secret = environment["SIGNING_SECRET_ARN"]
+
+    def key() -> bytes:
+        return str(parameters.get_secret(secret, max_age=SECRET_AGE_S)).encode()
+
+    return Processor(
+        key,
+        TimeSeries(
+            boto3.client("timestream-write", config=RETRIES),
+            environment["TIMESERIES_DATABASE"],
+            environment["TIMESERIES_TABLE"],
+        ),
+        Quarantine(boto3.client("sqs", config=RETRIES), environment["QUARANTINE_QUEUE_URL"]),
+        json.loads(environment.get("CRITICAL_LIMITS", "{}")),
+        environment["ENVIRONMENT"],
+    )
+
+
+def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Entry point of the Lambda."""
+    return _processor().process(event["Records"], context.get_remaining_time_in_millis)
