@@ -13,7 +13,6 @@ import uuid
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
-import botocore.session
 import cbor2
 import orjson
 
@@ -35,7 +34,10 @@ class ServiceProtocol:
     """
 
     def __init__(self, service: str) -> None:
-        self._model = botocore.session.get_session().get_service_model(service)
+        # moto's model: its parsers and serializers want shapes that know more than botocore's.
+        from moto.core.utils import get_service_model  # noqa: PLC0415
+
+        self._model = get_service_model(service)
 
     def decode(self, request: Request) -> tuple[Wire, str, dict[str, Any]]:
         """(wire protocol, operation name, parameters by member name) of a request.

@@ -1,0 +1,1 @@
+"""The builtin engine: Terraform JSON onto the local cloud, without Terraform."""
