@@ -65,7 +65,7 @@ class LocalCloud:
         self._started_s = time.time()
         front = Front(
             by_name,
-            MotoGaps(self._moto),
+            MotoGaps(self._moto, region, LOCAL_ACCOUNT),
             {"health": self.health, "status": self.status},
             region,
         )

@@ -4,25 +4,69 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, parse_qsl, unquote
 
-from localcloud.http import json_response
+from localcloud.http import Response, json_response
 
 if TYPE_CHECKING:
-    from localcloud.http import Request, Response
+    from localcloud.http import Request
     from localcloud.moto_backend import MotoBackend
 
-_IOT_TAGS = re.compile(r"^/tags/?$")
+JSON = "application/json"
+_CREATED = re.compile(r"^/(thing-types|policies|rules)/([^/]+)/?$")
+_ARN_KINDS = {"thing-types": "thingtype", "policies": "policy", "rules": "rule"}
 
 
 class MotoGaps:
-    """moto with its gaps filled."""
+    """moto with its gaps filled: tags of IoT resources, which moto 5.2 does not keep.
 
-    def __init__(self, moto: MotoBackend) -> None:
+    Args:
+        moto: Who answers everything else.
+        region: Region in ARNs.
+        account_id: Account in ARNs.
+    """
+
+    def __init__(self, moto: MotoBackend, region: str, account_id: str) -> None:
         self._moto = moto
+        self._arn = f"arn:aws:iot:{region}:{account_id}:"
+        self._iot_tags: dict[str, dict[str, str]] = {}
 
     async def handle(self, request: Request) -> Response:
         """Answers a request."""
-        if request.service == "iot" and request.method == "GET" and _IOT_TAGS.match(request.path):
-            # moto 5.2 answers 500. It keeps no tags for IoT resources, so there are none to list.
-            return json_response({"tags": []}, content_type="application/json")
-        return await self._moto.handle(request)
+        if request.service != "iot":
+            return await self._moto.handle(request)
+        if request.path.rstrip("/") in {"/tags", "/untag"}:
+            return self._tags(request)
+        response = await self._moto.handle(request)
+        created = _CREATED.match(request.path)
+        if created and response.status < 300:  # noqa: PLR2004 - HTTP's classes
+            self._remember(request, created)
+        return response
+
+    def _tags(self, request: Request) -> Response:
+        if request.method == "GET":
+            arn = parse_qs(request.query).get("resourceArn", [""])[0]
+            tags = [{"Key": k, "Value": v} for k, v in sorted(self._iot_tags.get(arn, {}).items())]
+            return json_response({"tags": tags}, content_type=JSON)
+        body = request.json()
+        tags_of = self._iot_tags.setdefault(body["resourceArn"], {})
+        if request.path.startswith("/untag"):
+            for key in body["tagKeys"]:
+                tags_of.pop(key, None)
+        else:
+            tags_of.update({tag["Key"]: tag.get("Value", "") for tag in body["tags"]})
+        return json_response({}, content_type=JSON)
+
+    def _remember(self, request: Request, created: re.Match[str]) -> None:
+        """Keeps the tags that a creating call carries; forgets those of what is deleted."""
+        kind, name = created.groups()
+        arn = f"{self._arn}{_ARN_KINDS[kind]}/{unquote(name)}"
+        if request.method == "DELETE":
+            self._iot_tags.pop(arn, None)
+        elif request.method == "POST":
+            header = request.headers.get("x-amz-tagging")
+            if header:
+                self._iot_tags[arn] = dict(parse_qsl(header))
+            elif b'"tags"' in request.body:
+                tags = request.json().get("tags") or []
+                self._iot_tags[arn] = {tag["Key"]: tag.get("Value", "") for tag in tags}

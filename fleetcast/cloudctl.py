@@ -1,0 +1,220 @@
+"""The local cloud as a process of its own: start it, find it, stop it.
+
+What is known of a running cloud lies in `cloud-PORT.json` in the state folder. A process is only
+ever signalled when it is still the one that was started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetcast.errors import TargetError
+from fleetcast.home import home
+from fleetcast.target import LOCAL_HOST, local_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_S = 30.0
+STOP_S = 20.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class CloudInfo:
+    """A running local cloud. `ours` is False where it ran before it was asked for."""
+
+    port: int
+    pid: int
+    log: str
+    ours: bool = True
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it answers."""
+        return f"http://{LOCAL_HOST}:{self.port}"
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOCAL_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(port: int | None = None) -> CloudInfo:
+    """Starts the local cloud and waits until it serves; one that runs already is told as it is.
+
+    Raises:
+        TargetError: it did not start, or something else uses the port.
+    """
+    port = port or local_port()
+    health = _health(port)
+    if health is not None:
+        return CloudInfo(port, health["pid"], str(_log_path(port)), ours=False)
+    home().mkdir(parents=True, exist_ok=True)
+    log = _log_path(port)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "localcloud", "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(process, port, log)
+    except BaseException:
+        _end(process.pid, port)
+        process.wait()
+        raise
+    info = CloudInfo(port, process.pid, str(log))
+    _info_path(port).write_text(json.dumps(asdict(info)) + "\n")
+    return info
+
+
+def stop(port: int | None = None) -> bool:
+    """Stops the local cloud on a port; False where there is none."""
+    port = port or local_port()
+    health = _health(port)
+    pid = health["pid"] if health else _remembered_pid(port)
+    _info_path(port).unlink(missing_ok=True)
+    if pid is None or not _is_cloud(pid, port):
+        return False
+    _end(pid, port)
+    return True
+
+
+def status(port: int | None = None) -> dict[str, Any]:
+    """What the local cloud tells of itself; `{"running": False}` where there is none."""
+    port = port or local_port()
+    told = _get(port, "status")
+    return {"running": False, "port": port} if told is None else {"running": True, **told}
+
+
+def describe(report: dict[str, Any]) -> list[str]:
+    """A status in lines for a person."""
+    if not report.get("running"):
+        return [f"no local cloud on {LOCAL_HOST}:{report['port']}: run fleetcast cloud start"]
+    lines = [
+        f"local cloud {report['version']} on {report['endpoint_url']}, pid {report['pid']}, "
+        f"up {report['uptime_s']:.0f} s, {report['max_memory_mib']} MiB at most, "
+        f"{report['cpu_s']} CPU s"
+    ]
+    for name, told in report["services"].items():
+        rest = {key: value for key, value in told.items() if key != "unsupported"}
+        lines.append(f"  {name}: {json.dumps(rest)}")
+        if told.get("unsupported"):
+            lines.append(f"    not served: {', '.join(told['unsupported'])}")
+    lines.append(f"  others: {report['by_moto']}")
+    lines += [f"  not served: {text}" for text in report["unsupported"]]
+    return lines
+
+
+@contextmanager
+def running(port: int | None = None, *, keep: bool = False) -> Iterator[CloudInfo]:
+    """A local cloud for the time of a block: one that runs already, or one of its own.
+
+    Args:
+        port: Where; `FLEETCAST_PORT` or 4566 if not given.
+        keep: Leaves a cloud that was started here running.
+
+    Raises:
+        TargetError: it did not start.
+    """
+    info = start(port)
+    try:
+        yield info
+    finally:
+        if info.ours and not keep:
+            stop(info.port)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+            raise TargetError(f"the local cloud did not start: {lines[-1]} (log: {log})")
+        health = _health(port)
+        if health is not None and health["pid"] == process.pid and health["ready"]:
+            return
+        time.sleep(POLL_S)
+    raise TargetError(f"the local cloud did not start within {START_S:.0f} s (log: {log})")
+
+
+def _end(pid: int, port: int) -> None:
+    """Ends a cloud: asks first, and insists when it does not end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        if not _is_cloud(pid, port):
+            return
+        time.sleep(POLL_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _is_cloud(pid: int, port: int) -> bool:
+    """Whether a process is a local cloud on that port."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        if sys.platform == "linux":
+            return False
+        found = subprocess.run(  # noqa: S603
+            ["ps", "-o", "command=", "-p", str(pid)],  # noqa: S607
+            capture_output=True,
+            check=False,
+        )
+        words = found.stdout.split()
+    return b"localcloud" in words and str(port).encode() in words
+
+
+def _remembered_pid(port: int) -> int | None:
+    try:
+        pid: int = json.loads(_info_path(port).read_text())["pid"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return pid
+
+
+def _health(port: int) -> dict[str, Any] | None:
+    return _get(port, "health")
+
+
+def _get(port: int, page: str) -> dict[str, Any] | None:
+    """An admin page, or None where no local cloud answers on the port."""
+    url = f"http://{LOCAL_HOST}:{port}/_fleetcast/{page}"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            told = json.loads(answer.read())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) and "pid" in told else None
+
+
+def _info_path(port: int) -> Path:
+    return home() / f"cloud-{port}.json"
+
+
+def _log_path(port: int) -> Path:
+    return home() / f"cloud-{port}.log"

@@ -1,0 +1,217 @@
+"""Applies a plan to the local cloud: creates, updates, replaces, deletes, and remembers each step.
+
+Resources that do not need one another are made at the same time. What is remembered is checked
+against the cloud, so that a cloud that was restarted empty gets everything anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fleetcast.errors import FleetcastError, TargetError
+from stack.deploy.builtin.expressions import resolve
+from stack.deploy.builtin.plan import Plan, Wanted, read_plan
+from stack.deploy.builtin.state import Entry, State
+from stack.deploy.builtin.types import TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+    from fleetcast.target import Target
+    from stack.deploy.builtin.resource import Clients, Resource
+
+AT_ONCE = 8
+
+
+async def check_reachable(target: Target) -> None:
+    """Makes sure that the local cloud answers.
+
+    Raises:
+        TargetError: it does not.
+    """
+    try:
+        async with target.client("sts", connect_timeout=3, retries={"max_attempts": 1}) as sts:
+            await sts.get_caller_identity()
+    except (BotoCoreError, ClientError, OSError) as error:
+        raise TargetError(
+            f"no local cloud answers on {target.endpoint_url}: run fleetcast cloud start"
+        ) from error
+
+
+async def apply(
+    synthesized: Path, folder: Path, target: Target, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Brings the target to what the synthesized stack wants; returns its outputs.
+
+    Raises:
+        UsageError: the stack has something that the engine does not know; nothing was touched.
+        TargetError: an API call failed; what was done before is remembered.
+    """
+    plan = read_plan(synthesized)
+    state = State(folder)
+    async with _clients(target) as clients:
+        return await _Application(plan, state, clients, progress).run()
+
+
+async def destroy(folder: Path, target: Target, progress: Callable[[str], None]) -> None:
+    """Deletes everything that is remembered.
+
+    Raises:
+        TargetError: an API call failed; what is left is remembered.
+    """
+    state = State(folder)
+    async with _clients(target) as clients:
+        await _delete(state, set(state.entries), clients, progress)
+
+
+@asynccontextmanager
+async def _clients(target: Target) -> AsyncIterator[Clients]:
+    """Clients by service, made when first asked for and closed at the end."""
+    made: dict[str, asyncio.Task[Any]] = {}
+    async with AsyncExitStack() as stack:
+
+        async def client(service: str) -> Any:
+            if service not in made:
+                opening = stack.enter_async_context(target.client(service))
+                made[service] = asyncio.ensure_future(opening)
+            return await made[service]
+
+        yield client
+
+
+class _Application:
+    def __init__(
+        self, plan: Plan, state: State, clients: Clients, progress: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self._state = state
+        self._clients = clients
+        self._progress = progress
+        self._attributes: dict[str, Mapping[str, Any]] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._done: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> dict[str, Any]:
+        for address, given in self._plan.data.items():
+            self._attributes[address] = await self._read_data(address, given)
+        for address in self._plan.resources:
+            self._done[address] = asyncio.create_task(self._after_needs(address))
+        results = await asyncio.gather(*self._done.values(), return_exceptions=True)
+        failures = [r for r in results if isinstance(r, BaseException)]
+        # A failure makes what needs it fail too: the first that is not such an echo is told.
+        for failure in failures:
+            if not isinstance(failure, _NeedFailedError):
+                raise failure
+        gone = self._state.entries.keys() - self._plan.resources.keys()
+        await _delete(self._state, set(gone), self._clients, self._progress)
+        outputs: dict[str, Any] = resolve(
+            self._plan.outputs, self._attributes, self._plan.folder
+        )
+        return outputs
+
+    async def _after_needs(self, address: str) -> None:
+        wanted = self._plan.resources[address]
+        for need in wanted.needs:
+            if need in self._done:
+                try:
+                    await asyncio.shield(self._done[need])
+                except Exception as error:
+                    raise _NeedFailedError(f"{address} needs {need}, which failed") from error
+        async with self._at_once:
+            began = time.monotonic()
+            try:
+                verb = await self._bring(wanted)
+            except (ClientError, BotoCoreError, OSError) as error:
+                raise TargetError(f"{address}: {_plain(error)}") from error
+            self._progress(f"{verb} {address} ({time.monotonic() - began:.1f} s)")
+
+    async def _bring(self, wanted: Wanted) -> str:
+        """Brings one resource to what is wanted; returns what was done."""
+        kind = TYPES[wanted.type]
+        new = resolve(wanted.arguments, self._attributes, self._plan.folder)
+        if "filename" in new:
+            # Paths of the synthesized JSON are relative to its folder.
+            new["filename"] = str(self._plan.folder / new["filename"])
+        if kind.taggable:
+            new["tags"] = {**self._plan.default_tags, **(new.get("tags") or {})}
+        remembered = {
+            k: v for k, v in new.items() if k not in wanted.ignored and k != "filename"
+        }
+        entry = self._state.entries.get(wanted.address)
+        if entry is not None and not await kind.read(self._clients, entry.attributes):
+            self._state.remove(wanted.address)
+            entry = None
+        verb = "created"
+        if entry is not None:
+            changed = {
+                name
+                for name in remembered.keys() | entry.arguments.keys()
+                if remembered.get(name) != entry.arguments.get(name)
+            }
+            if not changed:
+                self._attributes[wanted.address] = entry.attributes
+                return "unchanged"
+            if kind.update is not None and not changed & kind.replace_on:
+                attributes = await kind.update(
+                    self._clients, entry.attributes, entry.arguments, new
+                )
+                self._remember(wanted, remembered, attributes)
+                return f"updated ({', '.join(sorted(changed))})"
+            await self._remove(wanted.address, kind, entry)
+            verb = "replaced"
+        attributes = await kind.create(self._clients, new)
+        self._remember(wanted, remembered, attributes)
+        return verb
+
+    async def _remove(self, address: str, kind: Resource, entry: Entry) -> None:
+        await kind.delete(self._clients, entry.attributes)
+        self._state.remove(address)
+
+    def _remember(
+        self, wanted: Wanted, arguments: dict[str, Any], attributes: dict[str, Any]
+    ) -> None:
+        self._attributes[wanted.address] = attributes
+        entry = Entry(wanted.type, arguments, attributes, wanted.needs)
+        self._state.put(wanted.address, entry)
+
+    async def _read_data(self, address: str, given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if address.startswith("data.aws_caller_identity."):
+                told = await (await self._clients("sts")).get_caller_identity()
+                return {
+                    "account_id": told["Account"], "arn": told["Arn"], "user_id": told["UserId"]
+                }  # fmt: skip
+            drawn = await (await self._clients("secretsmanager")).get_random_password(
+                PasswordLength=int(given.get("password_length", 32)),
+                ExcludePunctuation=bool(given.get("exclude_punctuation")),
+            )
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise TargetError(f"{address}: {_plain(error)}") from error
+        return {"random_password": drawn["RandomPassword"]}
+
+
+class _NeedFailedError(FleetcastError):
+    """Something was not tried, since what it needs failed."""
+
+
+async def _delete(
+    state: State, addresses: set[str], clients: Clients, progress: Callable[[str], None]
+) -> None:
+    for address in state.deletion_order(addresses):
+        entry = state.entries[address]
+        try:
+            await TYPES[entry.type].delete(clients, entry.attributes)
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise TargetError(f"deleting {address}: {_plain(error)}") from error
+        state.remove(address)
+        progress(f"deleted {address}")
+
+
+def _plain(error: BaseException) -> str:
+    return str(error).replace("\n", " ")

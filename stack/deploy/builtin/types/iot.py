@@ -1,0 +1,191 @@
+"""IoT Core: thing types, policies, topic rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stack.deploy.builtin.calls import exists, unless_gone
+from stack.deploy.builtin.resource import Resource, block, tag_changes, tag_list
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stack.deploy.builtin.resource import Arguments, Clients
+
+
+async def _retag(client: Any, arn: str, old: Arguments, new: Arguments) -> None:
+    changed, removed = tag_changes(old, new)
+    if changed:
+        tags = [{"Key": key, "Value": value} for key, value in changed.items()]
+        await client.tag_resource(resourceArn=arn, tags=tags)
+    if removed:
+        await client.untag_resource(resourceArn=arn, tagKeys=removed)
+
+
+async def _create_thing_type(clients: Clients, new: Arguments) -> dict[str, Any]:
+    iot, name = await clients("iot"), new["name"]
+    answer = await iot.create_thing_type(thingTypeName=name)
+    arn = answer["thingTypeArn"]
+    if new.get("deprecated"):
+        await iot.deprecate_thing_type(thingTypeName=name)
+    await _retag(iot, arn, {}, new)
+    return {"id": name, "name": name, "arn": arn}
+
+
+async def _read_thing_type(clients: Clients, have: Mapping[str, Any]) -> bool:
+    iot = await clients("iot")
+    return await exists(iot.describe_thing_type(thingTypeName=have["name"]))
+
+
+async def _update_thing_type(
+    clients: Clients, have: Mapping[str, Any], old: Arguments, new: Arguments
+) -> dict[str, Any]:
+    iot = await clients("iot")
+    if bool(old.get("deprecated")) != bool(new.get("deprecated")):
+        await iot.deprecate_thing_type(
+            thingTypeName=have["name"], undoDeprecate=not new.get("deprecated")
+        )
+    await _retag(iot, have["arn"], old, new)
+    return dict(have)
+
+
+async def _delete_thing_type(clients: Clients, have: Mapping[str, Any]) -> None:
+    iot = await clients("iot")
+    if await _read_thing_type(clients, have):
+        # Only a deprecated thing type can be deleted.
+        await iot.deprecate_thing_type(thingTypeName=have["name"])
+        await unless_gone(iot.delete_thing_type(thingTypeName=have["name"]))
+
+
+async def _create_policy(clients: Clients, new: Arguments) -> dict[str, Any]:
+    iot, name = await clients("iot"), new["name"]
+    answer = await iot.create_policy(policyName=name, policyDocument=new["policy"])
+    await _retag(iot, answer["policyArn"], {}, new)
+    return {"id": name, "name": name, "arn": answer["policyArn"]}
+
+
+async def _read_policy(clients: Clients, have: Mapping[str, Any]) -> bool:
+    iot = await clients("iot")
+    return await exists(iot.get_policy(policyName=have["name"]))
+
+
+async def _update_policy(
+    clients: Clients, have: Mapping[str, Any], old: Arguments, new: Arguments
+) -> dict[str, Any]:
+    iot, name = await clients("iot"), have["name"]
+    if old["policy"] != new["policy"]:
+        versions = (await iot.list_policy_versions(policyName=name))["policyVersions"]
+        for version in versions:
+            if not version["isDefaultVersion"]:
+                await iot.delete_policy_version(
+                    policyName=name, policyVersionId=version["versionId"]
+                )
+        await iot.create_policy_version(
+            policyName=name, policyDocument=new["policy"], setAsDefault=True
+        )
+    await _retag(iot, have["arn"], old, new)
+    return dict(have)
+
+
+async def _delete_policy(clients: Clients, have: Mapping[str, Any]) -> None:
+    iot, name = await clients("iot"), have["name"]
+    if not await _read_policy(clients, have):
+        return
+    for version in (await iot.list_policy_versions(policyName=name))["policyVersions"]:
+        if not version["isDefaultVersion"]:
+            await iot.delete_policy_version(policyName=name, policyVersionId=version["versionId"])
+    await unless_gone(iot.delete_policy(policyName=name))
+
+
+def _rule_payload(new: Arguments) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        "sql": new["sql"],
+        "awsIotSqlVersion": new["sql_version"],
+        "description": new.get("description", ""),
+        "ruleDisabled": not new.get("enabled", True),
+        "actions": [
+            {
+                "kinesis": {
+                    "roleArn": action["role_arn"],
+                    "streamName": action["stream_name"],
+                    "partitionKey": action.get("partition_key", ""),
+                }
+            }
+            for action in new.get("kinesis") or ()
+        ],
+    }
+    queue = block(block(new.get("error_action")).get("sqs"))
+    if queue:
+        payload["errorAction"] = {
+            "sqs": {
+                "queueUrl": queue["queue_url"],
+                "roleArn": queue["role_arn"],
+                "useBase64": bool(queue.get("use_base64")),
+            }
+        }
+    return payload
+
+
+async def _create_rule(clients: Clients, new: Arguments) -> dict[str, Any]:
+    iot, name = await clients("iot"), new["name"]
+    tags = "&".join(f"{tag['Key']}={tag['Value']}" for tag in tag_list(new))
+    await iot.create_topic_rule(ruleName=name, topicRulePayload=_rule_payload(new), tags=tags)
+    arn = (await iot.get_topic_rule(ruleName=name))["ruleArn"]
+    return {"id": name, "name": name, "arn": arn}
+
+
+async def _read_rule(clients: Clients, have: Mapping[str, Any]) -> bool:
+    iot = await clients("iot")
+    rules = (await iot.list_topic_rules())["rules"]
+    return any(rule["ruleName"] == have["name"] for rule in rules)
+
+
+async def _update_rule(
+    clients: Clients, have: Mapping[str, Any], old: Arguments, new: Arguments
+) -> dict[str, Any]:
+    iot = await clients("iot")
+    if _rule_payload(old) != _rule_payload(new):
+        await iot.replace_topic_rule(ruleName=have["name"], topicRulePayload=_rule_payload(new))
+    await _retag(iot, have["arn"], old, new)
+    return dict(have)
+
+
+async def _delete_rule(clients: Clients, have: Mapping[str, Any]) -> None:
+    iot = await clients("iot")
+    if await _read_rule(clients, have):
+        await iot.delete_topic_rule(ruleName=have["name"])
+
+
+TYPES = {
+    "aws_iot_thing_type": Resource(
+        schema=dict.fromkeys(("name", "deprecated", "tags")),
+        create=_create_thing_type,
+        read=_read_thing_type,
+        update=_update_thing_type,
+        delete=_delete_thing_type,
+        replace_on=frozenset({"name"}),
+        taggable=True,
+    ),
+    "aws_iot_policy": Resource(
+        schema=dict.fromkeys(("name", "policy", "tags")),
+        create=_create_policy,
+        read=_read_policy,
+        update=_update_policy,
+        delete=_delete_policy,
+        replace_on=frozenset({"name"}),
+        taggable=True,
+    ),
+    "aws_iot_topic_rule": Resource(
+        schema={
+            **dict.fromkeys(("name", "description", "enabled", "sql", "sql_version", "tags")),
+            "kinesis": dict.fromkeys(("role_arn", "stream_name", "partition_key")),
+            "error_action": {"sqs": dict.fromkeys(("queue_url", "role_arn", "use_base64"))},
+        },
+        create=_create_rule,
+        read=_read_rule,
+        update=_update_rule,
+        delete=_delete_rule,
+        replace_on=frozenset({"name"}),
+        taggable=True,
+    ),
+}

@@ -1,0 +1,233 @@
+"""The terraform engine: real Terraform with the real provider, on AWS or on the local cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+from typing import TYPE_CHECKING, Any
+
+from fleetcast.errors import TargetError, UsageError
+from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
+from stack.deploy.builtin.apply import check_reachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fleetcast.target import Target
+
+OLDEST = (1, 5)
+OVERRIDE_FILE = "fleetcast_override.tf.json"
+LOG_FILE = "terraform.log"
+STATE_FILE = "terraform.tfstate"
+PLAN_FILE = "plan.tfplan"
+SERVICES = (
+    "cloudwatch", "firehose", "iam", "iot", "kinesis", "kms", "lambda", "logs", "s3",
+    "secretsmanager", "sns", "sqs", "sts", "timestreamwrite",
+)  # fmt: skip
+STOP_S = 60.0
+_VERSION = re.compile(r"Terraform v(\d+)\.(\d+)")
+
+
+async def apply(
+    synthesized: Path, folder: Path, target: Target, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Runs init, plan and apply; returns the outputs.
+
+    Raises:
+        UsageError: Terraform is missing or too old.
+        TargetError: Terraform failed; its log is in the deployment's folder.
+    """
+    terraform = await _prepare(synthesized, folder, target)
+    progress("terraform plan")
+    await terraform.run("plan", f"-out={PLAN_FILE}")
+    progress("terraform apply")
+    await terraform.run("apply", PLAN_FILE, progress=progress)
+    told = json.loads(await terraform.read("output", "-json"))
+    return {name: output["value"] for name, output in told.items()}
+
+
+async def destroy(
+    synthesized: Path, folder: Path, target: Target, progress: Callable[[str], None]
+) -> None:
+    """Runs destroy.
+
+    Raises:
+        UsageError: Terraform is missing or too old.
+        TargetError: Terraform failed; its log is in the deployment's folder.
+    """
+    terraform = await _prepare(synthesized, folder, target)
+    progress("terraform destroy")
+    await terraform.run("destroy", "-auto-approve", progress=progress)
+
+
+async def changes(synthesized: Path, folder: Path, target: Target) -> list[str]:
+    """What an apply would do: `action address` each; empty where nothing differs.
+
+    Raises:
+        UsageError: Terraform is missing or too old.
+        TargetError: Terraform failed.
+    """
+    terraform = await _prepare(synthesized, folder, target)
+    await terraform.run("plan", f"-out={PLAN_FILE}")
+    told = json.loads(await terraform.read("show", "-json", PLAN_FILE))
+    return [
+        f"{'/'.join(change['change']['actions'])} {change['address']}"
+        for change in told.get("resource_changes", [])
+        if change["change"]["actions"] not in (["no-op"], ["read"])
+    ]
+
+
+class Terraform:
+    """The binary, in a stack's folder."""
+
+    def __init__(self, binary: str, synthesized: Path, log: Path) -> None:
+        self._binary = binary
+        self._folder = synthesized
+        self._log = log
+
+    async def run(
+        self, command: str, *arguments: str, progress: Callable[[str], None] | None = None
+    ) -> None:
+        """Runs a command that changes or checks something; its output goes to the log.
+
+        A cancelled run interrupts Terraform, which then ends what it began and keeps its state.
+
+        Raises:
+            TargetError: it failed, with the first of its errors in one line.
+        """
+        process = await self._start(command, "-json", *self._no_questions(command), *arguments)
+        errors: list[str] = []
+        try:
+            if process.stdout is None:
+                raise TargetError("terraform has no output")
+            with self._log.open("a") as log:
+                async for line in process.stdout:
+                    log.write(line.decode("utf-8", "replace"))
+                    _read_line(line, errors, progress)
+            code = await process.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), STOP_S)
+            raise
+        if code:
+            first = errors[0] if errors else f"exit code {code}"
+            raise TargetError(f"terraform {command}: {explain(first)} (all of it: {self._log})")
+
+    async def read(self, command: str, *arguments: str) -> str:
+        """Runs a command that tells something; returns what it prints.
+
+        Raises:
+            TargetError: it failed.
+        """
+        process = await self._start(command, *arguments)
+        out, _ = await process.communicate()
+        if process.returncode:
+            raise TargetError(f"terraform {command} failed with exit code {process.returncode}")
+        return out.decode()
+
+    @staticmethod
+    def _no_questions(command: str) -> tuple[str, ...]:
+        return ("-input=false",) if command in {"init", "plan", "apply", "destroy"} else ()
+
+    async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            self._binary,
+            *arguments,
+            cwd=self._folder,
+            env={**os.environ, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=16 * 1024 * 1024,
+            # Ctrl-C at a terminal goes to us alone, and we pass it on once.
+            start_new_session=True,
+        )
+
+
+async def find_binary() -> str:
+    """The terraform binary: `FLEETCAST_TERRAFORM`, or the first on the path.
+
+    Raises:
+        UsageError: there is none, or it is too old.
+    """
+    wanted = os.environ.get("FLEETCAST_TERRAFORM", "terraform")
+    binary = shutil.which(wanted)
+    needed = f"Terraform {OLDEST[0]}.{OLDEST[1]} or newer"
+    if binary is None:
+        raise UsageError(f"{needed} is needed and {wanted!r} was not found: install it")
+    process = await asyncio.create_subprocess_exec(
+        binary, "version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    out, _ = await process.communicate()
+    found = _VERSION.search(out.decode("utf-8", "replace"))
+    version = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+    if version < OLDEST:
+        told = f"{version[0]}.{version[1]}" if found else "something else"
+        raise UsageError(f"{needed} is needed and {binary} is {told}: upgrade it")
+    return binary
+
+
+async def _prepare(synthesized: Path, folder: Path, target: Target) -> Terraform:
+    binary = await find_binary()
+    if target.name == "local":
+        await check_reachable(target)
+    # The state stays beside the outputs, however often the stack is synthesized.
+    override: dict[str, Any] = {
+        "terraform": {"backend": {"local": {"path": str(folder / STATE_FILE)}}}
+    }
+    if target.endpoint_url is not None:
+        override["provider"] = {"aws": [_local_provider(target.endpoint_url)]}
+    (synthesized / OVERRIDE_FILE).write_text(json.dumps(override, indent=1) + "\n")
+    terraform = Terraform(binary, synthesized, folder / LOG_FILE)
+    await terraform.run("init", "-reconfigure")
+    return terraform
+
+
+def _local_provider(endpoint_url: str) -> dict[str, Any]:
+    return {
+        "access_key": LOCAL_ACCESS_KEY,
+        "secret_key": LOCAL_SECRET_KEY,
+        "skip_credentials_validation": True,
+        "skip_metadata_api_check": "true",
+        "s3_use_path_style": True,
+        "endpoints": [dict.fromkeys(SERVICES, endpoint_url)],
+    }
+
+
+def _read_line(
+    line: bytes, errors: list[str], progress: Callable[[str], None] | None
+) -> None:
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return
+    if told.get("@level") == "error":
+        diagnostic = told.get("diagnostic") or {}
+        where = diagnostic.get("address", "")
+        text = " ".join((diagnostic.get("summary", told.get("@message", "")),
+                         diagnostic.get("detail", "")))  # fmt: skip
+        errors.append(" ".join(f"{where} {text}".split()))
+    elif told.get("type") == "apply_complete" and progress:
+        hook = told["hook"]
+        seconds = hook.get("elapsed_seconds", 0)
+        progress(f"{hook['action']}d {hook['resource']['addr']} ({seconds} s)")
+
+
+def explain(error: str) -> str:
+    """An error of Terraform, with what to do where the cause is known."""
+    if "AccessDenied" in error and "imestream" in error:
+        return (
+            "AWS refused Timestream: Amazon Timestream for LiveAnalytics is closed to accounts "
+            f"that did not use it before 2025-06-20; use an account that did ({error})"
+        )
+    if "ailed to query available provider packages" in error or "ailed to install provider" in error:
+        return f"the AWS provider cannot be had: check the network or a provider mirror ({error})"
+    return error
