@@ -1,0 +1,1 @@
+"""What devices do, and how their readings leave them on time."""
