@@ -15,6 +15,7 @@ import uvicorn
 from fleetcast import __version__
 from fleetcast.errors import TargetError
 from fleetcast.target import LOCAL_ACCOUNT, LOCAL_HOST, LOCAL_REGION
+from localcloud.clients import Clients
 from localcloud.cloudwatch.metrics import MetricStore
 from localcloud.cloudwatch.service import CloudWatchService
 from localcloud.firehose.service import FirehoseService
@@ -52,6 +53,7 @@ class LocalCloud:
         self.port: int = self._socket.getsockname()[1]
         self.metrics = MetricStore()
         self.context = CloudContext(host, self.port, region, LOCAL_ACCOUNT, self.metrics)
+        self._clients = self.context.clients = Clients(self.context)
         self.kinesis = KinesisService(self.context)
         self._moto = MotoBackend()
         self._services: list[Service] = [
@@ -105,6 +107,7 @@ class LocalCloud:
                 await self._serving
                 raise TargetError("the local cloud's server ended at once; see its log")
             await asyncio.sleep(0.01)
+        await self._clients.start()
         for service in self._services:
             await service.start()
             self._running.append(service)
@@ -117,6 +120,7 @@ class LocalCloud:
                 await service.stop()
             except Exception:
                 log.exception("stopping %s failed", type(service).__name__)
+        await self._clients.close()
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
@@ -142,7 +146,7 @@ class LocalCloud:
             "by_moto": "every other service and operation: control plane only",
             "unsupported": [
                 "IoT Core's MQTT broker and topic rules (their resources are kept, nothing runs)",
-                "IAM and KMS policies are stored, not enforced",
+                "IAM, KMS and S3 bucket policies are stored, not enforced",
             ],
         }
 

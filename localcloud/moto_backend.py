@@ -49,12 +49,11 @@ class MotoBackend:
 
     def reset(self) -> None:
         """Forgets every resource."""
-        from moto.backends import get_backend  # noqa: PLC0415
-        from moto.backend_index import backend_url_patterns  # noqa: PLC0415
+        from moto.core.base_backend import BackendDict  # noqa: PLC0415 - slow
+        from moto.core.model_instances import reset_model_data  # noqa: PLC0415
 
-        for name in {name for name, _ in backend_url_patterns}:
-            if f"moto.{name}" in sys.modules or f"moto.{name}.models" in sys.modules:
-                get_backend(name).reset()  # type: ignore[arg-type]  # moto types its names
+        BackendDict.reset()
+        reset_model_data()
 
     def close(self) -> None:
         """Ends the threads."""

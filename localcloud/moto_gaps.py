@@ -17,6 +17,21 @@ _CREATED = re.compile(r"^/(thing-types|policies|rules)/([^/]+)/?$")
 _ARN_KINDS = {"thing-types": "thingtype", "policies": "policy", "rules": "rule"}
 
 
+def store_bucket_policies_only() -> None:
+    """Keeps moto from enforcing S3 bucket policies.
+
+    It denies whatever a statement with a condition is about, met or not: the usual refusal of
+    requests without TLS would refuse every request. Policies are stored here, and none is enforced.
+    """
+    from moto.iam.access_control import PermissionResult  # noqa: PLC0415 - slow
+    from moto.s3.models import FakeBucket  # noqa: PLC0415
+
+    def neutral(_bucket: FakeBucket, _action: str, _resource: str) -> PermissionResult:
+        return PermissionResult.NEUTRAL
+
+    FakeBucket.get_permission = neutral  # type: ignore[method-assign]  # the gap itself
+
+
 class MotoGaps:
     """moto with its gaps filled: tags of IoT resources, which moto 5.2 does not keep.
 
@@ -28,6 +43,7 @@ class MotoGaps:
 
     def __init__(self, moto: MotoBackend, region: str, account_id: str) -> None:
         self._moto = moto
+        store_bucket_policies_only()
         self._arn = f"arn:aws:iot:{region}:{account_id}:"
         self._iot_tags: dict[str, dict[str, str]] = {}
 

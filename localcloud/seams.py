@@ -1,7 +1,7 @@
 """The only ways in which services of the local cloud use one another inside the process.
 
-Everything else goes through the public API: `CloudContext.client("s3")` is an aiobotocore client
-pointed at the cloud's own port.
+Everything else goes through the public API: `await CloudContext.client("s3")` is an aiobotocore
+client pointed at the cloud's own port.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
 
+    from localcloud.clients import Clients
     from localcloud.http import Request, Response
 
 StartingPosition = Literal["LATEST", "TRIM_HORIZON", "AT_TIMESTAMP"]
@@ -117,6 +117,7 @@ class CloudContext:
         region: Region that the cloud plays.
         account_id: Account that it plays.
         metrics: Where engines publish their metrics.
+        clients: Clients of the cloud itself, set by whoever runs it.
     """
 
     host: str
@@ -124,14 +125,15 @@ class CloudContext:
     region: str
     account_id: str
     metrics: MetricSink
+    clients: Clients | None = None
 
     @property
     def endpoint_url(self) -> str:
         """The cloud's own endpoint."""
         return f"http://{self.host}:{self.port}"
 
-    def client(self, service: str) -> AbstractAsyncContextManager[Any]:
-        """An aiobotocore client of this cloud, for what has no narrower seam."""
-        from fleetcast.target import Target  # noqa: PLC0415 - keeps importing the seams light
-
-        return Target("local", self.region, self.endpoint_url).client(service)
+    async def client(self, service: str) -> Any:
+        """The cloud's aiobotocore client of a service, for what has no narrower seam."""
+        if self.clients is None:
+            raise RuntimeError("the cloud has no clients of itself before it is started")
+        return await self.clients.get(service)

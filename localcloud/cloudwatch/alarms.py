@@ -245,8 +245,8 @@ class AlarmClock:
             log.warning("alarm %s: %s (%s)", alarm.name, result, action)
         else:
             try:
-                async with self._context.client("sns") as sns:
-                    await sns.publish(TopicArn=action, Subject=subject, Message=message)
+                sns = await self._context.client("sns")
+                await sns.publish(TopicArn=action, Subject=subject, Message=message)
             except Exception as error:  # noqa: BLE001 - recorded, as AWS records it
                 result = f"Failed to execute action: {error}"
                 log.warning("alarm %s: %s (%s)", alarm.name, result, action)

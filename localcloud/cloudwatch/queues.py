@@ -31,13 +31,13 @@ class QueueMetrics:
 
     async def run(self) -> None:
         """Polls for ever."""
-        async with self._context.client("sqs") as sqs:
-            while True:
-                await asyncio.sleep(POLL_S)
-                try:
-                    await self._poll(sqs)
-                except Exception:
-                    log.exception("queue metrics failed")
+        sqs = await self._context.client("sqs")
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self._poll(sqs)
+            except Exception:
+                log.exception("queue metrics failed")
 
     async def _poll(self, sqs: Any) -> None:
         for url in (await sqs.list_queues()).get("QueueUrls", []):

@@ -104,10 +104,10 @@ class Delivery:
         self._readers.clear()
         if self._buffer.parts or self._pending:
             try:
-                async with self.context.client("s3") as s3:
-                    for buffer in filter(None, (self._pending, self._buffer)):
-                        if buffer.parts:
-                            await self._put_object(s3, buffer)
+                s3 = await self.context.client("s3")
+                for buffer in filter(None, (self._pending, self._buffer)):
+                    if buffer.parts:
+                        await self._put_object(s3, buffer)
             except Exception:
                 log.exception("delivery stream %s could not deliver its last buffer", self.name)
 
@@ -207,22 +207,22 @@ class Delivery:
         return batch.shard_ended and not batch.records
 
     async def _deliver_for_ever(self) -> None:
-        async with self.context.client("s3") as s3:
-            while True:
-                await self._wait_until_due()
-                self._pending, self._buffer = self._buffer, Buffer()
-                attempt = 0
-                while self._pending is not None:
-                    try:
-                        await self._put_object(s3, self._pending)
-                        self._pending = None
-                    except Exception as error:  # noqa: BLE001 - kept and tried again
-                        attempt += 1
-                        self.last_error = str(error)
-                        log.warning("delivery stream %s: %s", self.name, error)
-                        self._measure("DeliveryToS3.Success", 0)
-                        low, high = RETRY_S
-                        await asyncio.sleep(min(high, low * 2 ** min(attempt, 8)))
+        s3 = await self.context.client("s3")
+        while True:
+            await self._wait_until_due()
+            self._pending, self._buffer = self._buffer, Buffer()
+            attempt = 0
+            while self._pending is not None:
+                try:
+                    await self._put_object(s3, self._pending)
+                    self._pending = None
+                except Exception as error:  # noqa: BLE001 - kept and tried again
+                    attempt += 1
+                    self.last_error = str(error)
+                    log.warning("delivery stream %s: %s", self.name, error)
+                    self._measure("DeliveryToS3.Success", 0)
+                    low, high = RETRY_S
+                    await asyncio.sleep(min(high, low * 2 ** min(attempt, 8)))
 
     async def _wait_until_due(self) -> None:
         while True:

@@ -61,13 +61,13 @@ class FunctionLogs:
         self._lines.append((group, stream, int(time.time() * 1000), line[:MAX_LINE]))
 
     async def _run(self) -> None:
-        async with self._context.client("logs") as client:
-            while True:
-                await asyncio.sleep(FLUSH_S)
-                try:
-                    await self._flush(client)
-                except Exception:
-                    log.exception("writing function logs failed")
+        client = await self._context.client("logs")
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            try:
+                await self._flush(client)
+            except Exception:
+                log.exception("writing function logs failed")
 
     async def _flush(self, client: Any) -> None:
         batches: dict[tuple[str, str], list[dict[str, Any]]] = {}

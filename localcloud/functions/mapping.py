@@ -350,12 +350,12 @@ class EventSourceMapping:
     async def _send(self, target: str, document: str) -> None:
         service, name = target.split(":")[2], target.rpartition(":")[2]
         if service == "sqs":
-            async with self.context.client("sqs") as sqs:
-                url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
-                await sqs.send_message(QueueUrl=url, MessageBody=document)
+            sqs = await self.context.client("sqs")
+            url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
+            await sqs.send_message(QueueUrl=url, MessageBody=document)
         else:
-            async with self.context.client("sns") as sns:
-                await sns.publish(TopicArn=target, Message=document)
+            sns = await self.context.client("sns")
+            await sns.publish(TopicArn=target, Message=document)
 
     def _document(
         self,

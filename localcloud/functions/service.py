@@ -183,16 +183,16 @@ class LambdaService:
             except binascii.Error as error:
                 raise AwsError("InvalidParameterValueException", "ZipFile is not base64") from error
         if code.get("S3Bucket"):
-            async with self._context.client("s3") as s3:
-                try:
-                    answer = await s3.get_object(Bucket=code["S3Bucket"], Key=code["S3Key"])
-                    archive: bytes = await answer["Body"].read()
-                except s3.exceptions.ClientError as error:
-                    raise AwsError(
-                        "InvalidParameterValueException",
-                        f"Error occurred while GetObject. {error}",
-                    ) from error
-                return archive
+            s3 = await self._context.client("s3")
+            try:
+                answer = await s3.get_object(Bucket=code["S3Bucket"], Key=code["S3Key"])
+                archive: bytes = await answer["Body"].read()
+            except s3.exceptions.ClientError as error:
+                raise AwsError(
+                    "InvalidParameterValueException",
+                    f"Error occurred while GetObject. {error}",
+                ) from error
+            return archive
         raise AwsError("InvalidParameterValueException", "Code needs ZipFile, or S3Bucket and S3Key")
 
     async def _list(self, _: Request, __: dict[str, str]) -> Response:

@@ -90,7 +90,9 @@ class TimestreamService:
             return self._queries.cancel(body)
         if operation == "DescribeEndpoints":
             address = request.headers.get("host", f"{self._context.host}:{self._context.port}")
-            return {"Endpoints": [{"Address": address, "CachePeriodInMinutes": 1440}]}
+            # AWS gives a bare host, to which SDKs put https; there is no TLS here, so it is named.
+            endpoint = {"Address": f"http://{address}", "CachePeriodInMinutes": 1440}
+            return {"Endpoints": [endpoint]}
         if operation in self._operations:
             answer: dict[str, Any] = self._operations[operation](body)
             return answer

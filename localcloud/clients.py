@@ -1,0 +1,50 @@
+"""The cloud's clients of itself: one for each service, made once and shared.
+
+Making a client takes a tenth of a second of the event loop, in which nothing else is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from fleetcast.target import Target
+
+if TYPE_CHECKING:
+    from localcloud.seams import CloudContext
+
+# What engines use while readings flow; made before the cloud says that it is ready.
+AT_START = ("sns", "sqs", "s3", "logs")
+
+
+class Clients:
+    """aiobotocore clients pointed at the cloud's own port.
+
+    Args:
+        context: The cloud.
+    """
+
+    def __init__(self, context: CloudContext) -> None:
+        self._target = Target("local", context.region, context.endpoint_url)
+        self._open = AsyncExitStack()
+        self._made: dict[str, Any] = {}
+        self._making = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Makes those that are surely used."""
+        for service in AT_START:
+            await self.get(service)
+
+    async def get(self, service: str) -> Any:
+        """The client of a service."""
+        async with self._making:
+            if service not in self._made:
+                client = await self._open.enter_async_context(self._target.client(service))
+                self._made[service] = client
+        return self._made[service]
+
+    async def close(self) -> None:
+        """Closes all of them."""
+        self._made.clear()
+        await self._open.aclose()
