@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 
 MAX_BLOCK = 8192
+DEVICE_PREFIX = "dev-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Fleet:
         seed, devices = scenario.seed, scenario.fleet.devices
         numbers = np.arange(devices, dtype=np.int64)
         self.profile = scenario.profile
-        self.device_ids = [f"dev-{number:06d}" for number in range(devices)]
+        self.device_ids = [f"{DEVICE_PREFIX}{number:06d}" for number in range(devices)]
         self.class_of = self._classes(numbers)
         self.site_of: Ints = (
             noise.bits(noise.purpose(seed, "site"), numbers) % np.uint64(scenario.fleet.sites)
@@ -95,6 +96,7 @@ class Fleet:
         first, last = run.devices_slice
         self._places: Ints = np.flatnonzero((turn >= first) & (turn < last)).astype(np.int64)
         self._turn: Ints = turn.astype(np.int64)
+        self._place_of = np.argsort(self._turn)
         self.total = self._own_below(self.profile.total)
         self._picked = [
             pick_devices(fault, seed, self._eligible(fault.signal), devices)
@@ -123,6 +125,21 @@ class Fleet:
         """How many readings of the slice have a number below k."""
         rounds, rest = divmod(k, self.scenario.fleet.devices)
         return rounds * len(self._places) + int(np.searchsorted(self._places, rest))
+
+    def devices_in_turn(self, numbers: Ints) -> Ints:
+        """Device numbers of the readings with these numbers; shape as given."""
+        devices: Ints = self._turn[numbers % self.scenario.fleet.devices]
+        return devices
+
+    def number(self, device: str, seq: int) -> int:
+        """The number of a device's reading in the fleet; -1 where there is no such reading."""
+        digits = device.removeprefix(DEVICE_PREFIX)
+        devices = self.scenario.fleet.devices
+        index = int(digits) if digits.isdecimal() and digits.isascii() else devices
+        if index >= devices or self.device_ids[index] != device or seq < 0:
+            return -1
+        k = seq * devices + int(self._place_of[index])
+        return k if k < self.profile.total else -1
 
     def site_name(self, device: int) -> str:
         """The site of a device."""

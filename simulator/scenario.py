@@ -66,7 +66,9 @@ class FleetSpec(_Model):
 
 
 class AlarmExpectation(_Model):
-    """An alarm that must fire, and recover, within these times of the fault that names it."""
+    """An alarm that must fire within a time of the start of the fault that names it, and recover
+    within a time of the fault's end.
+    """
 
     name: str
     fires_within: Duration
@@ -83,6 +85,7 @@ class Expectations(_Model):
 
     lost: Annotated[int, Field(ge=0)] = 0
     duplicated: Annotated[int, Field(ge=0)] = 0
+    failed: Annotated[int, Field(ge=0)] = 0
     rate_error_pct: Annotated[float, Field(gt=0)] | None = 1.0
     landing_latency_p99: Duration | None = None
     alarms: list[AlarmExpectation] = []

@@ -31,6 +31,7 @@ class StackOutputs:
         archive_bucket: S3 bucket of the archive.
         archive_prefix: Key prefix under which delivered objects lie, ending in `/`.
         archive_error_prefix: Key prefix of what Firehose could not deliver, ending in `/`.
+        archive_buffer_s: Longest that Firehose holds a record before it delivers it, seconds.
         topic_arn: SNS topic of the alarms.
         probe_queue_url: SQS queue subscribed to the topic, or empty where there is none.
         failure_queue_url: SQS queue of batches the Lambda gave up on.
@@ -53,6 +54,7 @@ class StackOutputs:
     archive_bucket: str
     archive_prefix: str
     archive_error_prefix: str
+    archive_buffer_s: int
     topic_arn: str
     probe_queue_url: str
     failure_queue_url: str

@@ -60,6 +60,7 @@ class TelemetryStack(cdktf.TerraformStack):  # type: ignore[misc]  # cdktf is un
         self._output("archive_bucket", stored.bucket.bucket)
         self._output("archive_prefix", PREFIX)
         self._output("archive_error_prefix", ERROR_PREFIX)
+        self._output("archive_buffer_s", config.archive_buffer_s)
         self._output("topic_arn", messages.topic.arn)
         self._output("probe_queue_url", messages.probe.url if messages.probe else "")
         self._output("failure_queue_url", messages.failures.url)

@@ -193,7 +193,9 @@ def _bin(value: exp.Expression, width: exp.Expression) -> str:
 
 
 def _double(node: exp.Expression) -> exp.Expression:
-    """A decimal literal as the double that Timestream takes it for."""
+    """A decimal literal as the double that Timestream takes it for; DuckDB wants a percentile bare."""
+    if isinstance(node.parent, exp.ApproxQuantile):
+        return node
     if isinstance(node, exp.Literal) and not node.is_string and not str(node.this).isdigit():
         return _raw(f"CAST({node.this} AS DOUBLE)")
     return node

@@ -1,0 +1,159 @@
+"""What landed in the S3 archive: every line of every object that the run's hours hold.
+
+A line is compared as bytes, by its hash; one that is no payload of the run is looked into.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fleetcast.verify.truth import ACKED, UNKNOWN, payload_hashes
+from fleetcast.verify.verdict import Landed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fleetcast.verify.truth import Truth
+    from stack.outputs import StackOutputs
+
+OBJECTS_AT_ONCE = 8
+# Object times are whole seconds, and clocks differ a little.
+SLACK_S = 2
+_GZIP = 31
+
+
+class ArchiveReader:
+    """Reads the archive of one run, object by object; may be asked again as more arrives.
+
+    Args:
+        client: An `s3` client.
+        outputs: Which bucket and prefix.
+        truth: What was sent.
+        deadline_ms: Objects written after it are late, epoch milliseconds.
+
+    Attributes:
+        foreign: Lines of other runs, or of nobody.
+        unreadable: Keys of objects that are no GZIP, with the reason.
+    """
+
+    def __init__(self, client: Any, outputs: StackOutputs, truth: Truth, deadline_ms: int) -> None:
+        self._client = client
+        self._outputs = outputs
+        self._truth = truth
+        self._deadline_ms = deadline_ms
+        self._seen: set[str] = set()
+        self._run = json.dumps(truth.run.id).encode()
+        self._times = np.zeros(len(truth.outcome), dtype=np.int64)
+        self._late = np.zeros(len(truth.outcome), dtype=np.bool_)
+        self._corrupted: dict[int, int] = {}
+        self._phantom = 0
+        self.foreign = 0
+        self.unreadable: dict[str, str] = {}
+
+    async def poll(self) -> None:
+        """Reads the objects that are new."""
+        fresh: list[tuple[str, int]] = []
+        for prefix in self._hours():
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._outputs.archive_bucket, Prefix=prefix
+            )
+            async for page in pages:
+                for item in page.get("Contents", ()):
+                    written_s = item["LastModified"].timestamp()
+                    before = written_s + SLACK_S < self._truth.run.start_ms / 1000
+                    if not before and item["Key"] not in self._seen:
+                        fresh.append((item["Key"], int(written_s * 1000)))
+        for first in range(0, len(fresh), OBJECTS_AT_ONCE):
+            some = fresh[first : first + OBJECTS_AT_ONCE]
+            bodies = await asyncio.gather(*(self._get(key) for key, _ in some))
+            for (key, written_ms), body in zip(some, bodies, strict=True):
+                await asyncio.to_thread(self._take, key, written_ms, body)
+                self._seen.add(key)
+
+    def _hours(self) -> Iterator[str]:
+        """Prefixes of the hours in which the run's records arrived."""
+        hour = dt.datetime.fromtimestamp(self._truth.run.start_ms / 1000, dt.UTC)
+        hour = hour.replace(minute=0, second=0, microsecond=0)
+        end = dt.datetime.fromtimestamp(self._deadline_ms / 1000, dt.UTC)
+        while hour <= end:
+            yield f"{self._outputs.archive_prefix}{hour:%Y/%m/%d/%H}/"
+            hour += dt.timedelta(hours=1)
+
+    async def _get(self, key: str) -> bytes:
+        answer = await self._client.get_object(Bucket=self._outputs.archive_bucket, Key=key)
+        body: bytes = await answer["Body"].read()
+        return body
+
+    def _take(self, key: str, written_ms: int, body: bytes) -> None:
+        try:
+            content = gunzip(body)
+        except zlib.error as error:
+            self.unreadable[key] = str(error)
+            return
+        lines = [line for line in content.split(b"\n") if line]
+        found = self._truth.find(payload_hashes(lines))
+        known = found[found >= 0]
+        np.add.at(self._times, known, 1)
+        if written_ms > self._deadline_ms + SLACK_S * 1000:
+            self._late[known] = True
+        for index in np.flatnonzero(found < 0).tolist():
+            self._look_into(lines[index])
+
+    def _look_into(self, line: bytes) -> None:
+        """Counts a line that is no payload of the run."""
+        if self._run not in line:
+            self.foreign += 1
+            return
+        try:
+            reading = json.loads(line)
+            k = self._truth.number(str(reading["device"]), int(reading["seq"]))
+        except (ValueError, TypeError, KeyError):
+            k = -1
+        if k >= 0 and self._truth.outcome[k] in (ACKED, UNKNOWN):
+            self._corrupted[k] = self._corrupted.get(k, 0) + 1
+        else:
+            self._phantom += 1
+
+    def landed(self) -> Landed:
+        """What was found so far."""
+        truth = self._truth
+        sent = (truth.outcome == ACKED) | (truth.outcome == UNKNOWN)
+        times = self._times.copy()
+        for k, count in self._corrupted.items():
+            times[k] += count
+        there = (times > 0) & sent
+        return Landed(
+            unique=int(there.sum()),
+            duplicated=int((times[there] - 1).sum()),
+            lost=int(((truth.outcome == ACKED) & ~there).sum()),
+            phantom=self._phantom + int(times[~sent].sum()),
+            corrupted=sum(self._corrupted.values()),
+            late=int((self._late & sent).sum()),
+        )
+
+    @property
+    def objects(self) -> int:
+        """Objects read so far."""
+        return len(self._seen)
+
+
+def gunzip(body: bytes) -> bytes:
+    """The content of one or more GZIP members.
+
+    Raises:
+        zlib.error: it is none, or ends too early.
+    """
+    parts: list[bytes] = []
+    while body:
+        member = zlib.decompressobj(_GZIP)
+        parts.append(member.decompress(body))
+        if not member.eof:
+            raise zlib.error("the object ends within a GZIP member")
+        body = member.unused_data
+    return b"".join(parts)

@@ -1,0 +1,126 @@
+"""The judgement: what was asked of a run against what was found. Nothing here reads or waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetcast.verify.verdict import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fleetcast.verify.verdict import AlarmOutcome, Landed, Rate, Refused
+    from simulator.scenario import Expectations
+
+
+def judge(
+    expect: Expectations,
+    *,
+    complete: bool,
+    failed: int,
+    landed: Mapping[str, Landed],
+    refused: Refused,
+    unreadable: Mapping[str, str],
+    latency_ms: Mapping[str, float],
+    rate: Rate,
+    alarms: Sequence[AlarmOutcome],
+    probed: bool,
+) -> list[Check]:
+    """The checks of a run.
+
+    Args:
+        expect: What the scenario asks for.
+        complete: Whether the whole schedule was released.
+        failed: Readings that the target surely did not take.
+        landed: By store.
+        refused: What is in quarantine.
+        unreadable: Archive objects that cannot be read, with the reason.
+        latency_ms: From device to row.
+        rate: Of the run.
+        alarms: What they did.
+        probed: Whether the stack has a queue through which alarms can be seen.
+    """
+    checks = [
+        Check(
+            "complete",
+            complete,
+            "every scheduled reading was released"
+            if complete
+            else "the run was stopped before its schedule ended",
+        ),
+        _at_most("failed", failed, expect.failed, "readings were not taken by the target"),
+    ]
+    for store, found in landed.items():
+        checks += _landed_checks(store, found, expect)
+    if unreadable:
+        key, why = next(iter(sorted(unreadable.items())))
+        checks.append(
+            Check("archive.readable", False, f"{len(unreadable)} objects, first {key}: {why}")
+        )
+    wrong = refused.missing + refused.wrong_reason + refused.unexpected
+    checks.append(
+        Check(
+            "refused",
+            wrong == 0,
+            f"{refused.quarantined} in quarantine, {refused.expected} expected, missing "
+            f"{refused.missing}, wrong reason {refused.wrong_reason}, unexpected "
+            f"{refused.unexpected}",
+        )
+    )
+    if expect.rate_error_pct is not None:
+        checks.append(
+            Check(
+                "rate",
+                abs(rate.error_pct) <= expect.rate_error_pct,
+                f"{rate.achieved:.1f}/s of {rate.target:.1f}/s is {rate.error_pct:+.2f} %, "
+                f"allowed {expect.rate_error_pct:g} %",
+            )
+        )
+    if expect.landing_latency_p99 is not None:
+        p99_ms = latency_ms.get("p99")
+        checks.append(
+            Check(
+                "landing_latency",
+                p99_ms is not None and p99_ms <= expect.landing_latency_p99 * 1000,
+                "nothing landed"
+                if p99_ms is None
+                else f"p99 {p99_ms:.0f} ms, allowed {expect.landing_latency_p99 * 1000:.0f} ms",
+            )
+        )
+    asked = {expectation.name: expectation for expectation in expect.alarms}
+    for alarm in alarms:
+        if not alarm.expected:
+            continue
+        wanted = asked[alarm.name]
+        recovers = (
+            "" if wanted.recovers_within is None else f", recovered {_s(alarm.recovered_after_s)} "
+            f"after its end, allowed {wanted.recovers_within:g} s"
+        )  # fmt: skip
+        detail = (
+            f"fired {_s(alarm.fired_after_s)} after the fault's start, allowed "
+            f"{wanted.fires_within:g} s{recovers}"
+        )
+        if not probed:
+            detail = "the stack has no probe queue to see alarms through: deploy it with one"
+        checks.append(Check(f"alarm.{alarm.name}", alarm.ok, detail))
+    return checks
+
+
+def _landed_checks(store: str, found: Landed, expect: Expectations) -> list[Check]:
+    return [
+        _at_most(f"{store}.lost", found.lost, expect.lost, "acknowledged readings are not there"),
+        _at_most(
+            f"{store}.duplicated", found.duplicated, expect.duplicated, "copies beyond the first"
+        ),
+        _at_most(f"{store}.phantom", found.phantom, 0, "readings that must not be there"),
+        _at_most(f"{store}.corrupted", found.corrupted, 0, "readings with another content"),
+        _at_most(f"{store}.late", found.late, 0, "readings after the landing deadline"),
+    ]
+
+
+def _at_most(name: str, found: int, allowed: int, what: str) -> Check:
+    return Check(name, found <= allowed, f"{found} {what}, allowed {allowed}")
+
+
+def _s(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.1f} s"

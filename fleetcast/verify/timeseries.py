@@ -1,0 +1,315 @@
+"""What landed in Timestream, compared with the truth in two levels.
+
+First one row per device: a count, the range of seq and a checksum, computed by Timestream; a
+device whose row is as it must be has every reading exactly as it was sent. Rows are read only of
+devices that differ, or that have readings whose landing is left open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fleetcast.verify.truth import ACKED, MODULUS, SEQ_MODULUS, UNKNOWN, Bools, Ints
+from fleetcast.verify.verdict import Landed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from fleetcast.verify.truth import TrueRow, Truth
+    from stack.outputs import StackOutputs
+
+# Devices in one query for rows: the text of a query may have 256 KiB.
+DEVICES_PER_QUERY = 500
+_OWN_COLUMNS = {"time", "measure_name", "device", "class", "site", "run", "seq",
+                "arrived_ms", "processed_ms"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LandedRow:
+    """A row of the table. `extra` names signals that the scenario does not have."""
+
+    device: str
+    kind: str | None
+    site: str | None
+    seq: int
+    ts_ms: int
+    signals: dict[str, float]
+    extra: bool
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTotals:
+    """What Timestream says of one device, class and site. A missing value is None."""
+
+    device: str
+    kind: str | None
+    site: str | None
+    count: int
+    first_seq: int | None
+    last_seq: int | None
+    checksum: int | None
+    extra: int
+    late: int
+
+
+class TimeSeriesReader:
+    """Asks Timestream about one run.
+
+    Args:
+        client: A `timestream-query` client.
+        outputs: Which table.
+        run_id: Which run.
+        deadline_ms: Rows written after it are late, epoch milliseconds.
+    """
+
+    def __init__(self, client: Any, outputs: StackOutputs, run_id: str, deadline_ms: int) -> None:
+        self._client = client
+        self._table = f"{_name(outputs.timeseries_database)}.{_name(outputs.timeseries_table)}"
+        self._where = f"run = {_text(run_id)}"
+        self._late = f"processed_ms > {deadline_ms}"
+
+    async def count(self) -> int:
+        """Rows of the run."""
+        if "run" not in await self._columns():
+            return 0
+        sql = f"SELECT count(*) FROM {self._table} WHERE {self._where}"  # noqa: S608 - quoted
+        return int([row[0] async for row in self._rows(sql)][0] or 0)
+
+    async def latency_ms(self) -> dict[str, float]:
+        """From a reading's timestamp to its row: p50, p95, p99 and max; empty without rows."""
+        if "run" not in await self._columns():
+            return {}
+        age = "processed_ms - to_milliseconds(time)"
+        percentiles = ", ".join(f"approx_percentile({age}, {p})" for p in ("0.5", "0.95", "0.99"))
+        sql = f"SELECT {percentiles}, max({age}) FROM {self._table} WHERE {self._where}"  # noqa: S608
+        row = [row async for row in self._rows(sql)][0]
+        if row[0] is None:
+            return {}
+        return {n: float(v or 0) for n, v in zip(("p50", "p95", "p99", "max"), row, strict=True)}
+
+    async def totals(self, signals: Sequence[tuple[str, int]]) -> list[DeviceTotals]:
+        """One row per device, class and site.
+
+        Args:
+            signals: (name, decimals) in the order in which the checksum takes them.
+        """
+        columns = await self._columns()
+        if "run" not in columns:
+            return []
+        extra = " + ".join(
+            f"count({_name(column)})" for column in self._foreign(columns, signals)
+        )
+        sql = (
+            f"SELECT device, class, site, count(*), min(seq), max(seq), "  # noqa: S608 - quoted
+            f"sum({_checksum(signals, columns)}), {extra or '0'}, "
+            f"sum(CASE WHEN {self._late} THEN 1 ELSE 0 END) "
+            f"FROM {self._table} WHERE {self._where} GROUP BY device, class, site"
+        )
+        return [
+            DeviceTotals(
+                str(row[0]), row[1], row[2], int(row[3] or 0), _whole(row[4]), _whole(row[5]),
+                _whole(row[6]), int(row[7] or 0), int(row[8] or 0),
+            )
+            async for row in self._rows(sql)
+        ]  # fmt: skip
+
+    async def rows(
+        self, devices: Sequence[str], signals: Sequence[tuple[str, int]]
+    ) -> AsyncIterator[LandedRow]:
+        """All rows of some devices."""
+        columns = await self._columns()
+        there = [name for name, _ in signals if name in columns]
+        foreign = self._foreign(columns, signals)
+        selected = ", ".join(
+            ["device", "class", "site", "seq", "to_milliseconds(time)",
+             f"CASE WHEN {self._late} THEN 1 ELSE 0 END",
+             *map(_name, there), *map(_name, foreign)]
+        )  # fmt: skip
+        for first in range(0, len(devices), DEVICES_PER_QUERY):
+            some = ", ".join(map(_text, devices[first : first + DEVICES_PER_QUERY]))
+            sql = (
+                f"SELECT {selected} FROM {self._table} "  # noqa: S608 - quoted
+                f"WHERE {self._where} AND device IN ({some})"
+            )
+            async for row in self._rows(sql):
+                values = row[6 : 6 + len(there)]
+                yield LandedRow(
+                    str(row[0]),
+                    row[1],
+                    row[2],
+                    int(row[3]) if row[3] is not None else -1,
+                    int(row[4] or 0),
+                    {n: float(v) for n, v in zip(there, values, strict=True) if v is not None},
+                    extra=any(value is not None for value in row[6 + len(there) :]),
+                    late=row[5] == "1",
+                )
+
+    @staticmethod
+    def _foreign(columns: set[str], signals: Sequence[tuple[str, int]]) -> list[str]:
+        return sorted(columns - _OWN_COLUMNS - {name for name, _ in signals})
+
+    async def _columns(self) -> set[str]:
+        """The table's columns; Timestream learns them from what is written."""
+        return {str(row[0]) async for row in self._rows(f"DESCRIBE {self._table}")}
+
+    async def _rows(self, sql: str) -> AsyncIterator[list[str | None]]:
+        async for page in self._client.get_paginator("query").paginate(QueryString=sql):
+            for row in page["Rows"]:
+                yield [datum.get("ScalarValue") for datum in row["Data"]]
+
+
+async def reconcile(truth: Truth, quarantined: Bools, reader: TimeSeriesReader) -> Landed:
+    """What the time series holds of a run.
+
+    Args:
+        truth: What was sent.
+        quarantined: Readings that were refused and kept, by number; they are not lost.
+        reader: Answers for Timestream.
+    """
+    signals = truth.signals()
+    totals = await reader.totals(signals)
+    expected = _expected(truth, quarantined)
+    fleet = truth.fleet
+    settled: set[int] = set()
+    unique = late = 0
+    differing: set[str] = set()
+    for told in totals:
+        index = fleet.number(told.device, 0)
+        device = int(truth.device_of[index]) if index >= 0 else -1
+        if device >= 0 and _agrees(told, device, truth, expected):
+            settled.add(device)
+            unique += told.count
+            late += told.late
+        else:
+            differing.add(told.device)
+    # A device that has a second row, of another class or site, is in both.
+    known = {fleet.device_ids[device]: device for device in range(len(fleet.device_ids))}
+    for name in differing:
+        device = known.get(name, -1)
+        if device in settled:
+            settled.discard(device)
+            unique -= int(expected.count[device])
+    open_devices = [
+        device
+        for device in np.flatnonzero(expected.needed | expected.open).tolist()
+        if device not in settled
+    ]
+    names = sorted(differing | {fleet.device_ids[device] for device in open_devices})
+    if not names:
+        return Landed(unique=unique, late=late)
+    rows = [row async for row in reader.rows(names, signals)]
+    mine = [known[name] for name in names if name in known]
+    return _by_row(truth, quarantined, mine, rows, Landed(unique=unique, late=late))
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """By device number: what must be there. `open` are devices with readings of unknown outcome."""
+
+    count: Ints
+    first_seq: Ints
+    last_seq: Ints
+    checksum: Ints
+    needed: Bools
+    open: Bools
+
+
+def _expected(truth: Truth, quarantined: Bools) -> _Expected:
+    devices = truth.scenario.fleet.devices
+    must = truth.must_land & ~quarantined
+    device, seq = truth.device_of, truth.seq_of
+    count = np.bincount(device[must], minlength=devices).astype(np.int64)
+    first = np.full(devices, np.iinfo(np.int64).max, dtype=np.int64)
+    last = np.full(devices, -1, dtype=np.int64)
+    checksum = np.zeros(devices, dtype=np.int64)
+    np.minimum.at(first, device[must], seq[must])
+    np.maximum.at(last, device[must], seq[must])
+    np.add.at(checksum, device[must], truth.checksum[must])
+    unknown = np.zeros(devices, dtype=np.bool_)
+    unknown[device[truth.outcome == UNKNOWN]] = True
+    return _Expected(count, first, last, checksum, count > 0, unknown)
+
+
+def _agrees(told: DeviceTotals, device: int, truth: Truth, expected: _Expected) -> bool:
+    return (
+        not expected.open[device]
+        and told.kind == truth.fleet.class_name(device)
+        and told.site == truth.fleet.site_name(device)
+        and told.count == expected.count[device]
+        and told.first_seq == expected.first_seq[device]
+        and told.last_seq == expected.last_seq[device]
+        and told.checksum == expected.checksum[device]
+        and not told.extra
+    )
+
+
+def _by_row(
+    truth: Truth,
+    quarantined: Bools,
+    devices: Sequence[int],
+    rows: Iterable[LandedRow],
+    settled: Landed,
+) -> Landed:
+    """Compares rows of some devices one by one, and adds to what is settled."""
+    true = {row.k: row for row in truth.rows(devices)}
+    times: dict[int, int] = {}
+    phantom = corrupted = late = 0
+    for row in rows:
+        k = truth.number(row.device, row.seq)
+        if k not in true or truth.outcome[k] not in (ACKED, UNKNOWN) or truth.refusal[k]:
+            phantom += 1
+            continue
+        times[k] = times.get(k, 0) + 1
+        corrupted += not _same(row, true[k])
+        late += row.late
+    chosen = np.zeros(truth.scenario.fleet.devices, dtype=np.bool_)
+    chosen[list(devices)] = True
+    must = np.flatnonzero(truth.must_land & ~quarantined & chosen[truth.device_of])
+    lost = sum(k not in times for k in must.tolist())
+    return Landed(
+        unique=settled.unique + len(times),
+        duplicated=sum(times.values()) - len(times),
+        lost=lost,
+        phantom=phantom,
+        corrupted=corrupted,
+        late=settled.late + late,
+    )
+
+
+def _same(row: LandedRow, true: TrueRow) -> bool:
+    return (
+        row.ts_ms == true.ts_ms
+        and row.kind == true.kind
+        and row.site == true.site
+        and row.signals == true.signals
+        and not row.extra
+    )
+
+
+def _checksum(signals: Sequence[tuple[str, int]], columns: set[str]) -> str:
+    """`truth.checksums` in Timestream's SQL."""
+    content = f"mod(to_milliseconds(time), {MODULUS})"
+    for index, (name, decimals) in enumerate(signals):
+        if name in columns:
+            scaled = f"CAST(round({_name(name)} * {10**decimals}) AS BIGINT)"
+            content += (
+                f" + CASE WHEN {_name(name)} IS NULL THEN 0 ELSE "
+                f"{2 * index + 3} * ({MODULUS} + mod({scaled}, {MODULUS})) END"
+            )
+    return f"({content}) * (mod(seq, {SEQ_MODULUS}) + 1)"
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _whole(value: str | None) -> int | None:
+    return None if value is None else int(value)

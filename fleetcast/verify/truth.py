@@ -1,0 +1,228 @@
+"""What was sent: every reading of a run, generated again from its seed, with what the ledger says.
+
+Readings are told by their number k in the fleet: device and seq follow from it. All arrays here
+are indexed by k.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fleetcast.errors import UsageError
+from simulator import ledger
+from simulator.codec import Encoder
+from simulator.faults import Corrupt, expected_refusal
+from simulator.fleet import Fleet
+from simulator.scenario import load_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from simulator.fleet import Block
+    from simulator.scenario import RunInfo, Scenario
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NOT_SENT, ACKED, FAILED, UNKNOWN = range(4)
+_OUTCOMES = pa.array([ledger.ACKED, ledger.FAILED, ledger.UNKNOWN])
+
+# Of the checksum; see `checksums`.
+MODULUS = 1_000_003
+SEQ_MODULUS = 997
+
+
+@dataclass(frozen=True, slots=True)
+class TrueRow:
+    """What a landed reading must look like. `signals` by name, rounded as they were sent."""
+
+    k: int
+    device: str
+    kind: str
+    site: str
+    seq: int
+    ts_ms: int
+    signals: dict[str, float]
+
+
+class Truth:
+    """The readings of one run.
+
+    Args:
+        scenario: What was driven.
+        run: Which run.
+        table: Its ledger.
+        key: The signing key, for the payloads.
+
+    Attributes:
+        outcome: NOT_SENT, ACKED, FAILED or UNKNOWN.
+        refusal: Reason that a reading must be refused with, an index into `reasons`; 0 is none.
+        reasons: Reasons; the first is empty.
+        checksum: Checksum of the reading's content, see `checksums`.
+        payload: Hash of its payload, see `payload_hash`.
+        last_acked_ms: When the last acknowledgement came, epoch milliseconds.
+
+    Raises:
+        UsageError: the ledger is not one of this scenario.
+    """
+
+    def __init__(self, scenario: Scenario, run: RunInfo, table: pa.Table, key: bytes) -> None:
+        self.scenario = scenario
+        self.run = run
+        self.table = table
+        whole = (0, scenario.fleet.devices)
+        self.fleet = Fleet(scenario, replace(run, devices_slice=whole))
+        total = self.fleet.total
+        numbers = _numbers(table, total, scenario)
+        self.outcome: NDArray[np.uint8] = np.zeros(total, dtype=np.uint8)
+        codes = pc.index_in(table.column("outcome"), _OUTCOMES).to_numpy()
+        self.outcome[numbers] = codes.astype(np.uint8) + 1
+        self._released = int(numbers.max()) + 1 if len(numbers) else 0
+        acked_ns = pc.max(table.column("acked_ns")).as_py()
+        self.last_acked_ms = (acked_ns or run.start_ms * 1_000_000) // 1_000_000
+        self.reasons = [""]
+        self.refusal: NDArray[np.uint8] = np.zeros(total, dtype=np.uint8)
+        self.checksum: Ints = np.zeros(total, dtype=np.int64)
+        self.payload: NDArray[np.uint64] = np.zeros(total, dtype=np.uint64)
+        encoder = Encoder(self.fleet, key)
+        for block in self.fleet.blocks(0, self._released):
+            self._learn(block, encoder.encode(block))
+        self._by_payload = np.argsort(self.payload[: self._released], kind="stable")
+
+    @classmethod
+    def of_run(cls, run_dir: Path, key: bytes) -> Truth:
+        """The truth of a run in its folder.
+
+        Raises:
+            UsageError: the folder holds no run, or no ledger of it.
+        """
+        scenario, run = load_run(run_dir)
+        return cls(scenario, run, ledger.read(run_dir), key)
+
+    def _learn(self, block: Block, payloads: list[bytes]) -> None:
+        k = block.k
+        self.payload[k] = payload_hashes(payloads)
+        self.checksum[k] = checksums(
+            block.seq, block.ts_ms, [(block.values[n], d) for n, d in self.signals()]
+        )
+        faults, seed = self.scenario.faults, self.scenario.seed
+        for index in np.flatnonzero(block.fault).tolist():
+            fault = faults[int(block.fault[index]) - 1]
+            if not isinstance(fault, Corrupt):
+                continue
+            reason = expected_refusal(
+                fault, seed, int(block.device_index[index]), int(block.seq[index])
+            )
+            if reason is None:
+                continue
+            if reason not in self.reasons:
+                self.reasons.append(reason)
+            self.refusal[k[index]] = self.reasons.index(reason)
+
+    def signals(self) -> list[tuple[str, int]]:
+        """(name, decimals) of every signal, in the order in which the checksum takes them."""
+        return [(name, self.fleet.decimals[name]) for name in self.fleet.signal_names]
+
+    @property
+    def must_land(self) -> Bools:
+        """Readings that have to be in the time series: acknowledged, and not to be refused."""
+        return (self.outcome == ACKED) & (self.refusal == 0)
+
+    @property
+    def device_of(self) -> Ints:
+        """Device numbers."""
+        return self.fleet.devices_in_turn(np.arange(len(self.outcome), dtype=np.int64))
+
+    @property
+    def seq_of(self) -> Ints:
+        """Readings' numbers within their devices."""
+        return np.arange(len(self.outcome), dtype=np.int64) // self.scenario.fleet.devices
+
+    def count(self, outcome: int) -> int:
+        """How many readings have an outcome."""
+        return int((self.outcome == outcome).sum())
+
+    def find(self, hashes: NDArray[np.uint64]) -> Ints:
+        """Which reading each payload hash belongs to; -1 where none does."""
+        ordered = self.payload[self._by_payload]
+        if not len(ordered):
+            return np.full(len(hashes), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)
+        return np.where(ordered[at] == hashes, self._by_payload[at], -1).astype(np.int64)
+
+    def number(self, device: str, seq: int) -> int:
+        """The number of a reading by its device and seq; -1 where the fleet has no such reading."""
+        return self.fleet.number(device, seq)
+
+    def rows(self, devices: Iterable[int]) -> Iterator[TrueRow]:
+        """The readings of some devices, by their numbers, as they were generated."""
+        wanted = np.zeros(self.scenario.fleet.devices, dtype=np.bool_)
+        wanted[list(devices)] = True
+        fleet = self.fleet
+        for block in fleet.blocks(0, self._released):
+            for index in np.flatnonzero(wanted[block.device_index]).tolist():
+                device = int(block.device_index[index])
+                kind = self.scenario.fleet.classes[int(block.class_index[index])]
+                yield TrueRow(
+                    int(block.k[index]),
+                    fleet.device_ids[device],
+                    kind.name,
+                    fleet.site_name(device),
+                    int(block.seq[index]),
+                    int(block.ts_ms[index]),
+                    {name: float(block.values[name][index]) for name in kind.signals},
+                )
+
+
+def checksums(seq: Ints, ts_ms: Ints, signals: list[tuple[NDArray[np.float64], int]]) -> Ints:
+    """The checksum of each reading's content, shape (n,). Timestream computes the same in SQL.
+
+    c = (ts mod M + sum over signals i of (2i + 3) (M + round(value 10^decimals) mod M))
+    ((seq mod S) + 1), where a signal that a reading does not have adds nothing. Values are
+    compared as whole numbers of their last decimal; `mod` has the sign of its dividend. The factor
+    of the seq makes the sum over a device change when two of its readings swap their values.
+
+    Args:
+        seq: Numbers of the readings, shape (n,).
+        ts_ms: Their timestamps, epoch milliseconds, shape (n,).
+        signals: (values of shape (n,), NaN where there is none; decimals), in order.
+    """
+    content = np.fmod(ts_ms, MODULUS)
+    for index, (values, decimals) in enumerate(signals):
+        there = ~np.isnan(values)
+        scaled = np.round(np.where(there, values, 0.0) * 10**decimals).astype(np.int64)
+        content = content + np.where(there, (2 * index + 3) * (MODULUS + np.fmod(scaled, MODULUS)), 0)
+    product: Ints = content * (np.fmod(seq, SEQ_MODULUS) + 1)
+    return product
+
+
+def payload_hashes(payloads: Iterable[bytes]) -> NDArray[np.uint64]:
+    """64-bit hashes of payloads."""
+    joined = b"".join([hashlib.blake2b(p, digest_size=8).digest() for p in payloads])
+    return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
+
+
+def _numbers(table: pa.Table, total: int, scenario: Scenario) -> Ints:
+    """The numbers of the ledger's readings, checked against the scenario."""
+    numbers: Ints = table.column("k").to_numpy().astype(np.int64)
+    if not len(numbers):
+        return numbers
+    wrong: Any = None
+    if numbers.min() < 0 or numbers.max() >= total:
+        wrong = f"reading {int(numbers.max())} of {total}"
+    elif len(np.unique(numbers)) < len(numbers):
+        values, counts = np.unique(numbers, return_counts=True)
+        wrong = f"reading {int(values[counts > 1][0])} twice"
+    elif (table.column("seq").to_numpy() != numbers // scenario.fleet.devices).any():
+        wrong = "readings with other seq numbers than the scenario gives them"
+    if wrong is not None:
+        raise UsageError(f"the ledger is not one of scenario {scenario.name}: it has {wrong}")
+    return numbers
