@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dashboards.report import write_report
 from fleetcast import cloudctl, scenarios
-from fleetcast.report import write_report
 from fleetcast.runs import new_run
 from fleetcast.target import Target
 from fleetcast.verify import verify_run

@@ -46,9 +46,7 @@ class LocalCloud:
         region: Region to play.
     """
 
-    def __init__(
-        self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION
-    ) -> None:
+    def __init__(self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION) -> None:
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.metrics = MetricStore()

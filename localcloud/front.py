@@ -15,7 +15,7 @@ import orjson
 from localcloud.http import AwsError, Request, Response, error_response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from localcloud.seams import Service
 
@@ -71,7 +71,9 @@ class Front:
         """Answers one ASGI request; only `http` scopes are served."""
         if scope["type"] != "http":
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
         body = await _read_body(receive)
         if body is None:
             response = Response(413, b"request body is too large", {"content-type": "text/plain"})

@@ -78,7 +78,9 @@ def pick_devices(fault: Any, seed: int, eligible: Ints, devices: int) -> Bools:
         Booleans of shape (devices,).
     """
     count = max(1, round(fault.share * len(eligible)))
-    order = np.argsort(noise.bits(noise.purpose(seed, "fault", fault.name), eligible), kind="stable")
+    order = np.argsort(
+        noise.bits(noise.purpose(seed, "fault", fault.name), eligible), kind="stable"
+    )
     picked = np.zeros(devices, dtype=np.bool_)
     picked[eligible[order[:count]]] = True
     return picked

@@ -87,9 +87,7 @@ class Fleet:
         ).astype(np.int64)
         self.signal_names = sorted({n for c in scenario.fleet.classes for n in c.signals})
         self.decimals = {
-            name: max(
-                c.signals[name].decimals for c in scenario.fleet.classes if name in c.signals
-            )
+            name: max(c.signals[name].decimals for c in scenario.fleet.classes if name in c.signals)
             for name in self.signal_names
         }
         turn = np.argsort(noise.bits(noise.purpose(seed, "turn"), numbers), kind="stable")

@@ -22,7 +22,17 @@ MAX_DEVICES = 10_000_000
 # A device's readings are told apart by their millisecond, so they must be further apart than that.
 MIN_GAP_S = 0.002
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-_TAKEN = {"seq", "arrived_ms", "processed_ms", "time", "measure_name", "device", "class", "site", "run"}
+_TAKEN = {
+    "seq",
+    "arrived_ms",
+    "processed_ms",
+    "time",
+    "measure_name",
+    "device",
+    "class",
+    "site",
+    "run",
+}
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 

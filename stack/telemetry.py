@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stack.alarms import NAMESPACE
 from stack.bindings import PROVIDER_VERSION, aws, cdktf
 from stack.constructs.archive import ERROR_PREFIX, PREFIX, archive
 from stack.constructs.encryption import encryption_key
@@ -13,7 +14,6 @@ from stack.constructs.observability import alarms, dashboard
 from stack.constructs.processor import processor
 from stack.constructs.scope import Scope
 from stack.constructs.timeseries import time_series
-from stack.alarms import NAMESPACE
 from stack.names import PREFIX as PROJECT
 from stack.names import Names
 

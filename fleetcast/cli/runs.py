@@ -75,8 +75,8 @@ def simulate(
 
 def verify(run_id: RunArgument, json_: JsonOption = False) -> None:
     """Reconcile a run's ledger with what landed. Exit 0 if the verdict is pass, 1 if it is fail."""
+    from dashboards.report import write_report
     from fleetcast.errors import ExitCode
-    from fleetcast.report import write_report
     from fleetcast.runs import run_folder
     from fleetcast.target import Target
     from fleetcast.verify import verify_run
@@ -100,7 +100,7 @@ def verify(run_id: RunArgument, json_: JsonOption = False) -> None:
 
 def report(run_id: RunArgument) -> None:
     """Write the HTML report of a verified run again, from what was recorded."""
-    from fleetcast.report import write_report
+    from dashboards.report import write_report
     from fleetcast.runs import run_folder
 
     typer.echo(str(write_report(run_folder(run_id))))

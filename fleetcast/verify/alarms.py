@@ -114,8 +114,7 @@ def outcomes(
 ) -> list[AlarmOutcome]:
     """What each expected alarm did, and the others that fired."""
     judged = [
-        _outcome(expectation, scenario, run, transitions)
-        for expectation in scenario.expect.alarms
+        _outcome(expectation, scenario, run, transitions) for expectation in scenario.expect.alarms
     ]
     expected = {outcome.name for outcome in judged}
     end_s = scenario.profile.duration_s

@@ -88,9 +88,7 @@ async def verify_run(
                 patience,
                 TimeSeriesReader(query, outputs, truth.run.id, deadline_ms),
                 ArchiveReader(s3, outputs, truth, deadline_ms),
-                QuarantineReader(
-                    sqs, outputs.quarantine_queue_url, truth, run_dir, wait_s=wait_s
-                ),
+                QuarantineReader(sqs, outputs.quarantine_queue_url, truth, run_dir, wait_s=wait_s),
                 AlarmReader(sqs, outputs, truth.run, run_dir, wait_s=wait_s),
                 deadline_ms,
             )
@@ -224,7 +222,7 @@ def measure_rate(truth: Truth, *, complete: bool) -> Rate:
     planned_s = profile.duration_s if complete else max(0.001, min(last_s, profile.duration_s))
     target = profile.count_by(planned_s) / planned_s
     achieved = int(left.sum()) / max(planned_s, last_s)
-    p50, p99 = (np.percentile(lag_ms, [50, 99]) if len(lag_ms) else (0.0, 0.0))
+    p50, p99 = np.percentile(lag_ms, [50, 99]) if len(lag_ms) else (0.0, 0.0)
     return Rate(
         target=round(target, 3),
         achieved=round(achieved, 3),

@@ -100,9 +100,7 @@ class TimeSeriesReader:
         columns = await self._columns()
         if "run" not in columns:
             return []
-        extra = " + ".join(
-            f"count({_name(column)})" for column in self._foreign(columns, signals)
-        )
+        extra = " + ".join(f"count({_name(column)})" for column in self._foreign(columns, signals))
         sql = (
             f"SELECT device, class, site, count(*), min(seq), max(seq), "  # noqa: S608 - quoted
             f"sum({_checksum(signals, columns)}), {extra or '0'}, "

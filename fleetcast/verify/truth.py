@@ -199,7 +199,9 @@ def checksums(seq: Ints, ts_ms: Ints, signals: list[tuple[NDArray[np.float64], i
     for index, (values, decimals) in enumerate(signals):
         there = ~np.isnan(values)
         scaled = np.round(np.where(there, values, 0.0) * 10**decimals).astype(np.int64)
-        content = content + np.where(there, (2 * index + 3) * (MODULUS + np.fmod(scaled, MODULUS)), 0)
+        content = content + np.where(
+            there, (2 * index + 3) * (MODULUS + np.fmod(scaled, MODULUS)), 0
+        )
     product: Ints = content * (np.fmod(seq, SEQ_MODULUS) + 1)
     return product
 

@@ -145,7 +145,9 @@ class Verdict:
             )
         lines += [f"alarm       {_alarm_line(alarm)}" for alarm in self.alarms]
         lines += [f"note        {note}" for note in self.notes]
-        lines += [f"FAILED      {check.name}: {check.detail}" for check in self.checks if not check.ok]
+        lines += [
+            f"FAILED      {check.name}: {check.detail}" for check in self.checks if not check.ok
+        ]
         passed = sum(check.ok for check in self.checks)
         lines.append(f"verdict     {self.verdict} ({passed} of {len(self.checks)} checks hold)")
         return lines

@@ -130,7 +130,9 @@ def validate(settings: dict[str, Any]) -> None:
         raise AwsError("ValidationError", "DatapointsToAlarm must not exceed EvaluationPeriods.")
     missing = settings.get("TreatMissingData", "missing")
     if missing not in {"missing", "ignore", "breaching", "notBreaching"}:
-        raise AwsError("ValidationError", f"Option {missing} is not supported for TreatMissingData.")
+        raise AwsError(
+            "ValidationError", f"Option {missing} is not supported for TreatMissingData."
+        )
     if settings.get("Metrics"):
         watched = [q for q in settings["Metrics"] if q.get("ReturnData", True)]
         if len(watched) != 1:
@@ -226,7 +228,11 @@ class AlarmClock:
             alarm,
             "StateUpdate",
             f"Alarm updated from {before} to {state}",
-            {"version": "1.0", "oldState": old, "newState": {"stateValue": state, "stateReason": why}},
+            {
+                "version": "1.0",
+                "oldState": old,
+                "newState": {"stateValue": state, "stateReason": why},
+            },
         )
         if not alarm.settings.get("ActionsEnabled", True):
             return
@@ -255,7 +261,9 @@ class AlarmClock:
                 self._context.metrics.put(
                     "AWS/SNS", "NumberOfMessagesPublished", 1, unit="Count", dimensions=topic
                 )
-        self.record(alarm, "Action", f"{result} {action}", {"actionState": result, "resource": action})
+        self.record(
+            alarm, "Action", f"{result} {action}", {"actionState": result, "resource": action}
+        )
 
     def record(self, alarm: Alarm, kind: str, summary: str, data: dict[str, Any]) -> None:
         """Adds an item to the history."""
@@ -291,7 +299,9 @@ def _message(context: CloudContext, alarm: Alarm, before: State) -> dict[str, An
             "MetricName": settings["MetricName"],
             "Namespace": settings["Namespace"],
             "StatisticType": "Statistic" if "Statistic" in settings else "ExtendedStatistic",
-            "Statistic": str(settings.get("Statistic") or settings.get("ExtendedStatistic")).upper(),
+            "Statistic": str(
+                settings.get("Statistic") or settings.get("ExtendedStatistic")
+            ).upper(),
             "Unit": settings.get("Unit"),
             "Dimensions": [
                 {"value": dimension["Value"], "name": dimension["Name"]}

@@ -116,7 +116,7 @@ class _Evaluator:
             for index, node in enumerate(nodes)
         ]  # fmt: skip
         match name, arguments:
-            case ("SUM" | "AVG" | "MIN" | "MAX"), [argument]:
+            case (("SUM" | "AVG" | "MIN" | "MAX"), [argument]):
                 return self._aggregate(_AGGREGATES[name], argument)
             case "ABS", [argument]:
                 return _each(abs, argument)

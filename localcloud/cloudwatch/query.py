@@ -67,7 +67,9 @@ def run_queries(
     pending = [query for query in queries if query.get("MetricStat") is None]
     for query in pending:
         if not query.get("Expression"):
-            raise AwsError("ValidationError", f"query {query.get('Id')!r} has no MetricStat or Expression")
+            raise AwsError(
+                "ValidationError", f"query {query.get('Id')!r} has no MetricStat or Expression"
+            )
         period = int(query.get("Period") or (min(periods) if periods else 60))
         first = start_s - start_s % period
         context = MathContext(series, list(range(first, end_s, period)), period)

@@ -56,6 +56,4 @@ class QueueMetrics:
             if since is None:
                 self._filled_since.pop(name, None)
             age_s = now - since if since else 0.0
-            put(
-                "AWS/SQS", "ApproximateAgeOfOldestMessage", age_s, unit="Seconds", dimensions=where
-            )
+            put("AWS/SQS", "ApproximateAgeOfOldestMessage", age_s, unit="Seconds", dimensions=where)

@@ -142,9 +142,7 @@ class CloudWatchService:
                 bucket.add(float(value), float(count))
         elif datum.get("StatisticValues"):
             stats = datum["StatisticValues"]
-            bucket.add_set(
-                stats["Sum"], stats["SampleCount"], stats["Minimum"], stats["Maximum"]
-            )
+            bucket.add_set(stats["Sum"], stats["SampleCount"], stats["Minimum"], stats["Maximum"])
         elif datum.get("Value") is not None:
             bucket.add(float(datum["Value"]))
         else:
@@ -180,7 +178,11 @@ class CloudWatchService:
         if not names:
             raise AwsError("InvalidParameterCombination", "Statistics is required.")
         points: dict[int, dict[str, Any]] = {}
-        key = (body["Namespace"], body["MetricName"], dimensions_key(dimensions_of(body.get("Dimensions"))))
+        key = (
+            body["Namespace"],
+            body["MetricName"],
+            dimensions_key(dimensions_of(body.get("Dimensions"))),
+        )
         unit = self._store.series[key].unit if key in self._store.series else "None"
         for name in names:
             for at, value in statistic_series(self._store, body, name, start, end, period).items():
@@ -334,7 +336,9 @@ class CloudWatchService:
         try:
             parsed = json.loads(body["DashboardBody"])
         except ValueError as error:
-            raise AwsError("InvalidParameterInput", f"DashboardBody is not JSON: {error}") from error
+            raise AwsError(
+                "InvalidParameterInput", f"DashboardBody is not JSON: {error}"
+            ) from error
         if not isinstance(parsed, dict) or not isinstance(parsed.get("widgets"), list):
             raise AwsError("InvalidParameterInput", "DashboardBody has no list of widgets")
         now = dt.datetime.now(dt.UTC)
@@ -417,5 +421,3 @@ def _has_action(alarm: Alarm, prefix: str) -> bool:
         for action in alarm.settings.get(kind) or ()
     ]
     return any(action.startswith(prefix) for action in actions)
-
-

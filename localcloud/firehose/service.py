@@ -126,8 +126,14 @@ class FirehoseService:
             )
         kind = body.get("DeliveryStreamType", "DirectPut")
         if kind not in {"DirectPut", "KinesisStreamAsSource"}:
-            raise AwsError("InvalidArgumentException", f"DeliveryStreamType {kind} is not served locally")
-        others = [k for k in body if k.endswith("DestinationConfiguration") and not k.startswith("ExtendedS3")]
+            raise AwsError(
+                "InvalidArgumentException", f"DeliveryStreamType {kind} is not served locally"
+            )
+        others = [
+            k
+            for k in body
+            if k.endswith("DestinationConfiguration") and not k.startswith("ExtendedS3")
+        ]
         if others:
             raise AwsError("InvalidArgumentException", f"{others[0]} is not supported locally")
         destination = _checked(body["ExtendedS3DestinationConfiguration"])
@@ -138,11 +144,17 @@ class FirehoseService:
                 "KinesisStreamSourceConfiguration belongs to KinesisStreamAsSource",
             )
         engine = Delivery(
-            self._context, self._streams, name, destination, source["KinesisStreamARN"] if source else None
+            self._context,
+            self._streams,
+            name,
+            destination,
+            source["KinesisStreamARN"] if source else None,
         )
         stream = DeliveryStream(
             name,
-            arn("firehose", self._context.region, self._context.account_id, f"deliverystream/{name}"),
+            arn(
+                "firehose", self._context.region, self._context.account_id, f"deliverystream/{name}"
+            ),
             kind,
             source,
             engine,
@@ -314,12 +326,15 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("S3BackupMode", "Disabled") != "Disabled":
         raise AwsError("InvalidArgumentException", "S3BackupMode is not supported locally")
     if given.get("CustomTimeZone", "UTC") != "UTC":
-        raise AwsError("InvalidArgumentException", "CustomTimeZone but UTC is not supported locally")
+        raise AwsError(
+            "InvalidArgumentException", "CustomTimeZone but UTC is not supported locally"
+        )
     processing = given.get("ProcessingConfiguration") or {}
     for processor in processing.get("Processors") or () if processing.get("Enabled") else ():
         if processor["Type"] not in {"AppendDelimiterToRecord", "RecordDeAggregation"}:
             raise AwsError(
-                "InvalidArgumentException", f"processor {processor['Type']} is not supported locally"
+                "InvalidArgumentException",
+                f"processor {processor['Type']} is not supported locally",
             )
     for name, error in (("Prefix", False), ("ErrorOutputPrefix", True)):
         prefix.check(given.get(name) or "", error=error)

@@ -41,9 +41,7 @@ def extract(line: str, sink: MetricSink) -> int:
         raise MalformedEmfError(f"{type(error).__name__}: {error}") from error
     samples = 0
     for namespace, name, values, unit, dimensions in found:
-        sink.put(
-            namespace, name, values, unit=unit, dimensions=dimensions, timestamp_s=timestamp_s
-        )
+        sink.put(namespace, name, values, unit=unit, dimensions=dimensions, timestamp_s=timestamp_s)
         samples += len(values)
     return samples
 

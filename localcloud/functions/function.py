@@ -50,7 +50,10 @@ class ThrottledError(AwsError):
 
     def __init__(self) -> None:
         super().__init__(
-            "TooManyRequestsException", "Rate Exceeded.", 429, Reason="ReservedFunctionConcurrentInvocationLimitExceeded"
+            "TooManyRequestsException",
+            "Rate Exceeded.",
+            429,
+            Reason="ReservedFunctionConcurrentInvocationLimitExceeded",
         )
 
 
@@ -71,7 +74,9 @@ def check_settings(body: dict[str, Any]) -> None:
             f"Runtime {body['Runtime']} is not supported locally: use one of {', '.join(RUNTIMES)}",
         )
     if body.get("PackageType", "Zip") != "Zip":
-        raise AwsError("InvalidParameterValueException", "PackageType Image is not supported locally")
+        raise AwsError(
+            "InvalidParameterValueException", "PackageType Image is not supported locally"
+        )
     if (body.get("VpcConfig") or {}).get("SubnetIds"):
         raise AwsError("InvalidParameterValueException", "VpcConfig is not supported locally")
     if not re.fullmatch(r"[\w.-]+", body.get("Handler") or "x.y"):

@@ -333,7 +333,9 @@ class EventSourceMapping:
         self.given_up += len(records)
         destination = (self.settings.get("DestinationConfig") or {}).get("OnFailure") or {}
         target = destination.get("Destination")
-        log.warning("mapping %s skips %d records of %s: %s", self.uuid, len(records), shard, condition)
+        log.warning(
+            "mapping %s skips %d records of %s: %s", self.uuid, len(records), shard, condition
+        )
         if not target:
             return
         document = json.dumps(self._document(shard, records, condition, attempts, result))

@@ -126,7 +126,9 @@ class Environment:
             await asyncio.wait_for(waiting, INIT_TIMEOUT_S)
         except TimeoutError:
             await self.kill()
-            return _failed("Runtime.InitTimeout", "the function did not start in time", request_id, began)
+            return _failed(
+                "Runtime.InitTimeout", "the function did not start in time", request_id, began
+            )
         if self._init_error is not None:
             await self.kill()
             elapsed = (time.perf_counter() - began) * 1000
@@ -163,7 +165,9 @@ class Environment:
             self._current = None
         self._end(request_id, began)
         elapsed = (time.perf_counter() - began) * 1000
-        return Result(payload, "Unhandled" if failed else None, elapsed, request_id, self._log_tail())
+        return Result(
+            payload, "Unhandled" if failed else None, elapsed, request_id, self._log_tail()
+        )
 
     async def kill(self) -> None:
         """Ends the process and its listener; safe to call twice."""
@@ -241,7 +245,9 @@ class Environment:
             self._writers.discard(writer)
             writer.close()
 
-    async def _answer(self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes) -> None:
+    async def _answer(
+        self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes
+    ) -> None:
         parts = path.removeprefix(_API).split("/")
         current = self._current
         if method == "GET" and parts == ["invocation", "next"]:

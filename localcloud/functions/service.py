@@ -151,7 +151,10 @@ class LambdaService:
         function = self._functions.get(name)
         if function is None:
             raise AwsError(
-                "ResourceNotFoundException", f"Function not found: {self._arn(name)}", 404, Type="User"
+                "ResourceNotFoundException",
+                f"Function not found: {self._arn(name)}",
+                404,
+                Type="User",
             )
         return function
 
@@ -193,7 +196,9 @@ class LambdaService:
                     f"Error occurred while GetObject. {error}",
                 ) from error
             return archive
-        raise AwsError("InvalidParameterValueException", "Code needs ZipFile, or S3Bucket and S3Key")
+        raise AwsError(
+            "InvalidParameterValueException", "Code needs ZipFile, or S3Bucket and S3Key"
+        )
 
     async def _list(self, _: Request, __: dict[str, str]) -> Response:
         described = [self._functions[name].describe() for name in sorted(self._functions)]
@@ -270,7 +275,9 @@ class LambdaService:
         sid = body["StatementId"]
         if sid in function.policy:
             raise AwsError(
-                "ResourceConflictException", f"The statement id ({sid}) provided already exists.", 409
+                "ResourceConflictException",
+                f"The statement id ({sid}) provided already exists.",
+                409,
             )
         statement: dict[str, Any] = {
             "Sid": sid,
@@ -290,14 +297,20 @@ class LambdaService:
             raise AwsError(
                 "ResourceNotFoundException", "The resource you requested does not exist.", 404
             )
-        policy = {"Version": "2012-10-17", "Id": "default", "Statement": list(function.policy.values())}
+        policy = {
+            "Version": "2012-10-17",
+            "Id": "default",
+            "Statement": list(function.policy.values()),
+        }
         return json_response(
             {"Policy": json.dumps(policy), "RevisionId": function.revision}, content_type=JSON
         )
 
     async def _remove_permission(self, _: Request, groups: dict[str, str]) -> Response:
         if self._find(groups).policy.pop(groups["sid"], None) is None:
-            raise AwsError("ResourceNotFoundException", f"Statement {groups['sid']} is not found", 404)
+            raise AwsError(
+                "ResourceNotFoundException", f"Statement {groups['sid']} is not found", 404
+            )
         return Response(204)
 
     async def _invoke(self, request: Request, groups: dict[str, str]) -> Response:
@@ -323,7 +336,9 @@ class LambdaService:
         if result.error:
             headers["x-amz-function-error"] = result.error
         if request.headers.get("x-amz-log-type") == "Tail":
-            headers["x-amz-log-result"] = base64.b64encode(result.log_tail.encode()[-4096:]).decode()
+            headers["x-amz-log-result"] = base64.b64encode(
+                result.log_tail.encode()[-4096:]
+            ).decode()
         return Response(200, result.payload, headers)
 
     # Event source mappings
@@ -364,7 +379,10 @@ class LambdaService:
         mapping = self._mappings.get(groups["uuid"])
         if mapping is None:
             raise AwsError(
-                "ResourceNotFoundException", "The resource you requested does not exist.", 404, Type="User"
+                "ResourceNotFoundException",
+                "The resource you requested does not exist.",
+                404,
+                Type="User",
             )
         return mapping
 
@@ -423,4 +441,3 @@ class LambdaService:
 def _mapping_settings(body: dict[str, Any]) -> dict[str, Any]:
     names = (*mappings.DEFAULTS, "StartingPositionTimestamp")
     return {name: body[name] for name in names if body.get(name) is not None}
-

@@ -117,7 +117,13 @@ class KinesisService:
         put(NAMESPACE, "PutRecord.Latency", elapsed_ms, unit="Milliseconds", dimensions=where)
         if not success:
             if result["ErrorCode"] == "ProvisionedThroughputExceededException":
-                put(NAMESPACE, "WriteProvisionedThroughputExceeded", 1, unit="Count", dimensions=where)
+                put(
+                    NAMESPACE,
+                    "WriteProvisionedThroughputExceeded",
+                    1,
+                    unit="Count",
+                    dimensions=where,
+                )
             raise AwsError(result["ErrorCode"], result["ErrorMessage"])
         size = _decoded_size(body["Data"]) + len(body["PartitionKey"])
         put(NAMESPACE, "PutRecord.Bytes", size, unit="Bytes", dimensions=where)
@@ -174,7 +180,8 @@ class KinesisService:
             raise AwsError("SerializationException", f"Data is not base64: {error}") from error
         if size > MAX_RECORD_BYTES:
             raise AwsError(
-                "ValidationException", "record (data and partition key) exceeds 1 MiB (1048576 bytes)"
+                "ValidationException",
+                "record (data and partition key) exceeds 1 MiB (1048576 bytes)",
             )
         if explicit is None:
             shard = stream.shard_for(hash_key(key))

@@ -103,9 +103,7 @@ class Shard:
         self.write_bytes.tokens -= size
         return True
 
-    def append(
-        self, partition_key: str, data: str, arrival_ms: int, hash_key: str | None
-    ) -> str:
+    def append(self, partition_key: str, data: str, arrival_ms: int, hash_key: str | None) -> str:
         """Stores a record; returns its sequence number. The caller calls `wake` afterwards."""
         number = self.sequence_number(self.end_position)
         self.records.append(StreamRecord(number, partition_key, data, arrival_ms, hash_key))

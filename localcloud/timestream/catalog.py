@@ -33,7 +33,9 @@ class Table:
     created_s: float
     memory_hours: int = DEFAULT_MEMORY_HOURS
     magnetic_days: int = DEFAULT_MAGNETIC_DAYS
-    magnetic_writes: dict[str, Any] = field(default_factory=lambda: {"EnableMagneticStoreWrites": False})
+    magnetic_writes: dict[str, Any] = field(
+        default_factory=lambda: {"EnableMagneticStoreWrites": False}
+    )
     schema: dict[str, Any] | None = None
     updated_s: float = 0.0
     tags: dict[str, str] = field(default_factory=dict)
@@ -52,8 +54,7 @@ class Table:
             "CreationTime": self.created_s,
             "LastUpdatedTime": self.updated_s or self.created_s,
             "MagneticStoreWriteProperties": self.magnetic_writes,
-            "Schema": self.schema
-            or {"CompositePartitionKey": [{"Type": "MEASURE"}]},
+            "Schema": self.schema or {"CompositePartitionKey": [{"Type": "MEASURE"}]},
         }
 
 

@@ -195,9 +195,7 @@ def _columns(*names: str) -> list[dict[str, Any]]:
     return [{"Name": name, "Type": {"ScalarType": "VARCHAR"}} for name in names]
 
 
-def _texts_table(
-    name: str, values: Any
-) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
+def _texts_table(name: str, values: Any) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
     return _columns(name), [[value] for value in values]
 
 

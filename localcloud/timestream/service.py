@@ -77,7 +77,9 @@ class TimestreamService:
         except KeyError as error:
             raise AwsError("ValidationException", f"{error.args[0]} is required.") from error
         elapsed_ms = (time.perf_counter() - began) * 1000
-        put(NAMESPACE, "SuccessfulRequestLatency", elapsed_ms, unit="Milliseconds", dimensions=where)
+        put(
+            NAMESPACE, "SuccessfulRequestLatency", elapsed_ms, unit="Milliseconds", dimensions=where
+        )
         return json_response(answer, content_type=CONTENT_TYPE)
 
     async def _answer(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,9 @@ class Store:
         """Records held, over all tables."""
         return sum(len(table.index) for table in self.tables.values())
 
-    def insert(self, table: TableStore, key: Key, version: int, values: int, row: dict[str, Any]) -> None:
+    def insert(
+        self, table: TableStore, key: Key, version: int, values: int, row: dict[str, Any]
+    ) -> None:
         """Stores a record, in place of an older one with its key."""
         old = table.index.get(key)
         if old is not None and table.pending.pop(old.row, None) is None:
@@ -170,7 +172,9 @@ class Store:
         # Columns keep the order in which DuckDB got them.
         table.flushed_columns = {
             **table.flushed_columns,
-            **{column: columns[column] for column in columns if column not in table.flushed_columns},
+            **{
+                column: columns[column] for column in columns if column not in table.flushed_columns
+            },
         }
         if replaced:
             doomed = pa.table({"doomed": pa.array(replaced, pa.int64())})

@@ -90,7 +90,9 @@ def refuse(node: exp.Expression, what: str) -> AwsError:
     """The error for something that is not served, with its position where it is known."""
     line, column = node.meta.get("line"), node.meta.get("col")
     where = f"line {line}:{column}: " if line else ""
-    return AwsError("ValidationException", f"{where}{what} is not supported by the local Timestream")
+    return AwsError(
+        "ValidationException", f"{where}{what} is not supported by the local Timestream"
+    )
 
 
 def _resolve_tables(tree: exp.Expression, catalog: Catalog, store: Store) -> list[str]:
@@ -118,7 +120,7 @@ def _table(node: exp.Table, catalog: Catalog) -> Table:
     if not node.db:
         raise AwsError(
             "ValidationException",
-            f"table {node.name} has no database: write \"database\".\"{node.name}\"",
+            f'table {node.name} has no database: write "database"."{node.name}"',
         )
     database = catalog.databases.get(node.db)
     table = database.tables.get(node.name) if database else None
@@ -134,7 +136,9 @@ class _Rewriter:
         self._named: dict[str, Callable[[list[exp.Expression]], str]] = {
             "ago": lambda a: f"make_timestamp_ns({now_ns} - ({_sql(a[0])}))",
             "bin": lambda a: _bin(*a),
-            "from_milliseconds": lambda a: f"make_timestamp_ns(CAST({_sql(a[0])} AS BIGINT) * 1000000)",
+            "from_milliseconds": lambda a: (
+                f"make_timestamp_ns(CAST({_sql(a[0])} AS BIGINT) * 1000000)"
+            ),
             "from_nanoseconds": lambda a: f"make_timestamp_ns(CAST({_sql(a[0])} AS BIGINT))",
             "to_milliseconds": lambda a: f"(epoch_ns({_sql(a[0])}) // 1000000)",
             "to_nanoseconds": lambda a: f"epoch_ns({_sql(a[0])})",

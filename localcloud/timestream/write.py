@@ -25,7 +25,12 @@ MAX_VALUE_BYTES = 2048
 FUTURE_NS = 15 * 60 * 1_000_000_000
 HOUR_NS = 3600 * 1_000_000_000
 DAY_NS = 24 * HOUR_NS
-UNITS_NS = {"SECONDS": 1_000_000_000, "MILLISECONDS": 1_000_000, "MICROSECONDS": 1_000, "NANOSECONDS": 1}
+UNITS_NS = {
+    "SECONDS": 1_000_000_000,
+    "MILLISECONDS": 1_000_000,
+    "MICROSECONDS": 1_000,
+    "NANOSECONDS": 1,
+}
 RESERVED = {"time", "measure_name", "measure_value", "ts_non_existent_col"}
 _INTEGER = re.compile(r"^-?\d{1,19}$")
 
@@ -81,7 +86,9 @@ def write_records(store: Store, table: Table, body: Mapping[str, Any]) -> Ingest
     return Ingested(memory, magnetic, rejected)
 
 
-def _write_one(store: Store, table: Table, data: TableStore, record: dict[str, Any], now: int) -> bool:
+def _write_one(
+    store: Store, table: Table, data: TableStore, record: dict[str, Any], now: int
+) -> bool:
     """Stores one record; True where its time is in the memory store's window."""
     time_ns = _time_ns(record)
     in_memory = _check_window(table, time_ns, now)

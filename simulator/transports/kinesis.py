@@ -238,7 +238,7 @@ class KinesisTransport:
         done, again, refused = [], [], []
         for reading, result in zip(batch, results, strict=True):
             row = reading.row
-            if "SequenceNumber" in result and result["SequenceNumber"]:
+            if result.get("SequenceNumber"):
                 row.outcome, row.acked_ns = ACKED, acked_ns
                 row.shard, row.sequence_number = result["ShardId"], result["SequenceNumber"]
                 done.append(reading)

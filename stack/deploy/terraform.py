@@ -202,9 +202,7 @@ def _local_provider(endpoint_url: str) -> dict[str, Any]:
     }
 
 
-def _read_line(
-    line: bytes, errors: list[str], progress: Callable[[str], None] | None
-) -> None:
+def _read_line(line: bytes, errors: list[str], progress: Callable[[str], None] | None) -> None:
     try:
         told = json.loads(line)
     except ValueError:
@@ -228,6 +226,9 @@ def explain(error: str) -> str:
             "AWS refused Timestream: Amazon Timestream for LiveAnalytics is closed to accounts "
             f"that did not use it before 2025-06-20; use an account that did ({error})"
         )
-    if "ailed to query available provider packages" in error or "ailed to install provider" in error:
+    if (
+        "ailed to query available provider packages" in error
+        or "ailed to install provider" in error
+    ):
         return f"the AWS provider cannot be had: check the network or a provider mirror ({error})"
     return error

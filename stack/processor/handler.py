@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from .readings import Reading
 
 SECRET_AGE_S = 300
-RETRIES = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=3, read_timeout=20)
+RETRIES = Config(
+    retries={"mode": "standard", "max_attempts": 4}, connect_timeout=3, read_timeout=20
+)
 
 logger = Logger()
 

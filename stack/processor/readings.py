@@ -26,7 +26,17 @@ SIGNATURE_BYTES = 16
 _SIGNAL = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 _MARK = b',"sig":"'
 # Names that the processor writes itself.
-_TAKEN = {"seq", "arrived_ms", "processed_ms", "time", "measure_name", "device", "class", "site", "run"}
+_TAKEN = {
+    "seq",
+    "arrived_ms",
+    "processed_ms",
+    "time",
+    "measure_name",
+    "device",
+    "class",
+    "site",
+    "run",
+}
 
 
 class Refusal(Exception):  # noqa: N818 - an outcome, not an error

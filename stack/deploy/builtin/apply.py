@@ -110,9 +110,7 @@ class _Application:
                 raise failure
         gone = self._state.entries.keys() - self._plan.resources.keys()
         await _delete(self._state, set(gone), self._clients, self._progress)
-        outputs: dict[str, Any] = resolve(
-            self._plan.outputs, self._attributes, self._plan.folder
-        )
+        outputs: dict[str, Any] = resolve(self._plan.outputs, self._attributes, self._plan.folder)
         return outputs
 
     async def _after_needs(self, address: str) -> None:
@@ -140,9 +138,7 @@ class _Application:
             new["filename"] = str(self._plan.folder / new["filename"])
         if kind.taggable:
             new["tags"] = {**self._plan.default_tags, **(new.get("tags") or {})}
-        remembered = {
-            k: v for k, v in new.items() if k not in wanted.ignored and k != "filename"
-        }
+        remembered = {k: v for k, v in new.items() if k not in wanted.ignored and k != "filename"}
         entry = self._state.entries.get(wanted.address)
         if entry is not None and not await kind.read(self._clients, entry.attributes):
             self._state.remove(wanted.address)

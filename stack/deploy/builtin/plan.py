@@ -71,7 +71,9 @@ def read_plan(folder: Path) -> Plan:
         if kind not in DATA_ARGUMENTS:
             problems.append(f"{address} (type)")
         else:
-            problems += [f"{address}.{name}" for name in sorted(given.keys() - DATA_ARGUMENTS[kind])]
+            problems += [
+                f"{address}.{name}" for name in sorted(given.keys() - DATA_ARGUMENTS[kind])
+            ]
     for kind, named in stack.get("resource", {}).items():
         for name, given in named.items():
             address = f"{kind}.{name}"

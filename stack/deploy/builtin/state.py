@@ -39,9 +39,7 @@ class State:
         self.entries: dict[str, Entry] = {}
         if self._path.exists():
             told = json.loads(self._path.read_text())
-            self.entries = {
-                address: Entry(**entry) for address, entry in told["resources"].items()
-            }
+            self.entries = {address: Entry(**entry) for address, entry in told["resources"].items()}
 
     def put(self, address: str, entry: Entry) -> None:
         """Remembers a resource."""

@@ -40,7 +40,9 @@ async def _update_topic(
 ) -> dict[str, Any]:
     sns, arn = await clients("sns"), have["arn"]
     await sns.set_topic_attributes(
-        TopicArn=arn, AttributeName="KmsMasterKeyId", AttributeValue=new.get("kms_master_key_id", "")
+        TopicArn=arn,
+        AttributeName="KmsMasterKeyId",
+        AttributeValue=new.get("kms_master_key_id", ""),
     )
     changed, removed = tag_changes(old, new)
     if changed:
@@ -145,9 +147,7 @@ async def _delete_queue(clients: Clients, have: Mapping[str, Any]) -> None:
 
 async def _put_queue_policy(clients: Clients, new: Arguments) -> dict[str, Any]:
     sqs = await clients("sqs")
-    await sqs.set_queue_attributes(
-        QueueUrl=new["queue_url"], Attributes={"Policy": new["policy"]}
-    )
+    await sqs.set_queue_attributes(QueueUrl=new["queue_url"], Attributes={"Policy": new["policy"]})
     return {"id": new["queue_url"], "url": new["queue_url"]}
 
 

@@ -81,9 +81,7 @@ async def _read_log_stream(clients: Clients, have: Mapping[str, Any]) -> bool:
 
 async def _delete_log_stream(clients: Clients, have: Mapping[str, Any]) -> None:
     logs = await clients("logs")
-    call = logs.delete_log_stream(
-        logGroupName=have["log_group_name"], logStreamName=have["name"]
-    )
+    call = logs.delete_log_stream(logGroupName=have["log_group_name"], logStreamName=have["name"])
     await unless_gone(call)
 
 

@@ -46,7 +46,9 @@ async def _update_secret(
 async def _delete_secret(clients: Clients, have: Mapping[str, Any]) -> None:
     client = await clients("secretsmanager")
     days = have["recovery_days"]
-    how: dict[str, Any] = {"RecoveryWindowInDays": days} if days else {"ForceDeleteWithoutRecovery": True}
+    how: dict[str, Any] = (
+        {"RecoveryWindowInDays": days} if days else {"ForceDeleteWithoutRecovery": True}
+    )
     await unless_gone(client.delete_secret(SecretId=have["arn"], **how))
 
 

@@ -19,9 +19,7 @@ async def _create_stream(clients: Clients, new: Arguments) -> dict[str, Any]:
     kinesis, name = await clients("kinesis"), new["name"]
     mode = block(new.get("stream_mode_details")).get("stream_mode", "PROVISIONED")
     sized = {"ShardCount": int(new["shard_count"])} if mode == "PROVISIONED" else {}
-    await kinesis.create_stream(
-        StreamName=name, StreamModeDetails={"StreamMode": mode}, **sized
-    )
+    await kinesis.create_stream(StreamName=name, StreamModeDetails={"StreamMode": mode}, **sized)
     await kinesis.get_waiter("stream_exists").wait(StreamName=name)
     told = await kinesis.describe_stream_summary(StreamName=name)
     arn = told["StreamDescriptionSummary"]["StreamARN"]
@@ -54,9 +52,7 @@ async def _update_stream(
     kind, key = new.get("encryption_type", "NONE"), new.get("kms_key_id")
     if (kind, key) != (old.get("encryption_type", "NONE"), old.get("kms_key_id")):
         if kind == "KMS":
-            await kinesis.start_stream_encryption(
-                StreamName=name, EncryptionType="KMS", KeyId=key
-            )
+            await kinesis.start_stream_encryption(StreamName=name, EncryptionType="KMS", KeyId=key)
         else:
             await kinesis.stop_stream_encryption(
                 StreamName=name, EncryptionType="KMS", KeyId=old["kms_key_id"]
@@ -87,9 +83,7 @@ def _s3_destination(new: Arguments) -> dict[str, Any]:
             "IntervalInSeconds": int(s3.get("buffering_interval", 300)),
         },
         "CompressionFormat": s3.get("compression_format", "UNCOMPRESSED"),
-        "EncryptionConfiguration": {
-            "KMSEncryptionConfig": {"AWSKMSKeyARN": s3["kms_key_arn"]}
-        }
+        "EncryptionConfiguration": {"KMSEncryptionConfig": {"AWSKMSKeyARN": s3["kms_key_arn"]}}
         if s3.get("kms_key_arn")
         else {"NoEncryptionConfig": "NoEncryption"},
     }

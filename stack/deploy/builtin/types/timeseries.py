@@ -44,9 +44,7 @@ async def _update_database(
 ) -> dict[str, Any]:
     client = await clients(SERVICE)
     if old.get("kms_key_id") != new.get("kms_key_id"):
-        await client.update_database(
-            DatabaseName=have["database_name"], KmsKeyId=new["kms_key_id"]
-        )
+        await client.update_database(DatabaseName=have["database_name"], KmsKeyId=new["kms_key_id"])
     await _retag(client, have["arn"], old, new)
     return dict(have)
 
@@ -88,9 +86,7 @@ async def _create_table(clients: Clients, new: Arguments) -> dict[str, Any]:
 
 async def _read_table(clients: Clients, have: Mapping[str, Any]) -> bool:
     client = await clients(SERVICE)
-    call = client.describe_table(
-        DatabaseName=have["database_name"], TableName=have["table_name"]
-    )
+    call = client.describe_table(DatabaseName=have["database_name"], TableName=have["table_name"])
     return await exists(call)
 
 

@@ -1,0 +1,124 @@
+"""The report's figures, as plotly's JSON. Colours that depend on the page's theme are left to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    from dashboards.report.series import Series, Span
+
+BLUE, ORANGE, GREEN, RED, VIOLET = "#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#8b5cf6"
+_MARGIN = {"l": 60, "r": 20, "t": 34, "b": 45}
+
+
+def figures(series: Series) -> dict[str, dict[str, Any]]:
+    """Figures by the id of the element that they are drawn in."""
+    return {
+        "rate": _rate(series),
+        "timeline": _timeline(series),
+        "latency": _latency(series),
+        "shards": _shards(series),
+    }
+
+
+def _rate(series: Series) -> dict[str, Any]:
+    figure = go.Figure()
+    for name, values, colour, dash in (
+        ("due", series.due, "#94a3b8", "dot"),
+        ("sent", series.sent, BLUE, "solid"),
+        ("acknowledged", series.acked, GREEN, "solid"),
+    ):
+        figure.add_scatter(
+            x=series.at_s.tolist(), y=values.tolist(), name=name,
+            mode="lines", line={"color": colour, "dash": dash, "shape": "hv"},
+        )  # fmt: skip
+    for span in series.spans:
+        if span.kind.startswith("fault"):
+            figure.add_vrect(
+                x0=span.start_s, x1=span.end_s, fillcolor=RED, opacity=0.08, line_width=0
+            )
+    return _finished(figure, "readings per second", 260)
+
+
+def _latency(series: Series) -> dict[str, Any]:
+    figure = go.Figure()
+    for name, values, colour in (
+        ("due to sent, p99", series.lag_ms, ORANGE),
+        ("sent to acknowledged, p99", series.answer_ms, VIOLET),
+    ):
+        figure.add_scatter(
+            x=series.at_s.tolist(),
+            y=[None if value != value else round(value, 3) for value in values.tolist()],  # noqa: PLR0124 - NaN
+            name=name, mode="lines", line={"color": colour},
+        )  # fmt: skip
+    return _finished(figure, "milliseconds", 240)
+
+
+def _timeline(series: Series) -> dict[str, Any]:
+    figure = go.Figure()
+    end_s = max([float(series.at_s[-1]) + series.width_s, *(_end(s, 0.0) for s in series.spans)])
+    for kind, colour in (("fault", RED), ("alarm", ORANGE)):
+        spans = [span for span in series.spans if span.kind.startswith(kind)]
+        figure.add_bar(
+            orientation="h",
+            name=f"{kind}s",
+            y=[f"{kind} {span.name}" for span in spans],
+            base=[span.start_s for span in spans],
+            x=[_end(span, end_s) - span.start_s for span in spans],
+            marker={"color": colour},
+            hovertext=[_told(span) for span in spans],
+            hoverinfo="text",
+        )
+    rows = len({(span.kind, span.name) for span in series.spans})
+    finished = _finished(figure, "", 90 + 34 * rows)
+    finished["layout"]["yaxis"] |= {"autorange": "reversed", "automargin": True}
+    finished["layout"] |= {"barmode": "overlay", "hovermode": "closest"}
+    return finished
+
+
+def _shards(series: Series) -> dict[str, Any]:
+    figure = go.Figure()
+    total = max(1, sum(series.shards.values()))
+    figure.add_bar(
+        x=[shard.removeprefix("shardId-").lstrip("0") or "0" for shard in series.shards],
+        y=[round(count / total * 100, 2) for count in series.shards.values()],
+        marker={"color": BLUE},
+        hovertext=[f"{shard}: {count:,} readings" for shard, count in series.shards.items()],
+        hoverinfo="text",
+    )
+    finished = _finished(figure, "per cent of readings", 220)
+    finished["layout"]["xaxis"] |= {"title": {"text": "shard"}, "type": "category"}
+    finished["layout"]["hovermode"] = "closest"
+    return finished
+
+
+def _end(span: Span, otherwise_s: float) -> float:
+    return otherwise_s if span.end_s is None else span.end_s
+
+
+def _told(span: Span) -> str:
+    end = "did not end" if span.end_s is None else f"to {span.end_s:.1f} s"
+    return f"{span.name} ({span.kind}): from {span.start_s:.1f} s {end}"
+
+
+def _finished(figure: go.Figure, title: str, height: int) -> dict[str, Any]:
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin=_MARGIN,
+        hovermode="x unified",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        xaxis={
+            "title": {"text": "seconds from the start"},
+            "rangemode": "tozero",
+            "zeroline": False,
+        },
+        yaxis={"title": {"text": title}, "rangemode": "tozero", "zeroline": False},
+    )
+    told: dict[str, Any] = figure.to_plotly_json()
+    told["layout"].pop("template", None)
+    return told
