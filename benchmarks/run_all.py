@@ -28,8 +28,10 @@ def main() -> int:
         "Written by `make bench`. Ratios were measured side by side in one run; CPU-seconds count",
         "user and system time. Absolute figures are this machine's.",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
-        f"{os.cpu_count()} cores, {platform.machine()}.",
+        (
+            f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, "
+            f"{os.cpu_count()} cores, {platform.machine()}."
+        ),
     ]
     failed = False
     for script in scripts:

@@ -59,6 +59,7 @@ def state(
 @pytest.fixture(scope="session")
 def target(state: Path, request: pytest.FixtureRequest) -> Iterator[Target]:
     """The target; on `local`, a cloud of this session's own in a process of its own."""
+    print(f"state in {state}")  # noqa: T201 - pytest shows it where something fails
     if request.config.getoption("--target") == "aws":
         yield Target.named("aws")
         return

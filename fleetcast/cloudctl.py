@@ -111,9 +111,11 @@ def describe(report: dict[str, Any]) -> list[str]:
     if not report.get("running"):
         return [f"no local cloud on {LOCAL_HOST}:{report['port']}: run fleetcast cloud start"]
     lines = [
-        f"local cloud {report['version']} on {report['endpoint_url']}, pid {report['pid']}, "
-        f"up {report['uptime_s']:.0f} s, {report['max_memory_mib']} MiB at most, "
-        f"{report['cpu_s']} CPU s"
+        (
+            f"local cloud {report['version']} on {report['endpoint_url']}, pid {report['pid']}, "
+            f"up {report['uptime_s']:.0f} s, {report['max_memory_mib']} MiB at most, "
+            f"{report['cpu_s']} CPU s"
+        )
     ]
     for name, told in report["services"].items():
         rest = {key: value for key, value in told.items() if key != "unsupported"}

@@ -51,7 +51,7 @@ def _run(host: str, port: int, region: str) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
         cloud = LocalCloud(host, port, region)
-        logging.info("local cloud on %s", cloud.context.endpoint_url)
+        logging.getLogger("localcloud").info("local cloud on %s", cloud.context.endpoint_url)
         try:
             await cloud.start()
             await stopped.wait()

@@ -174,5 +174,5 @@ def _listen(host: str, port: int) -> socket.socket:
             "stop what uses the port, or give another with --port"
         ) from error
     listener.listen(BACKLOG)
-    listener.setblocking(False)
+    listener.settimeout(0)
     return listener

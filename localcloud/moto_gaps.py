@@ -29,7 +29,7 @@ def store_bucket_policies_only() -> None:
     def neutral(_bucket: FakeBucket, _action: str, _resource: str) -> PermissionResult:
         return PermissionResult.NEUTRAL
 
-    FakeBucket.get_permission = neutral  # type: ignore[method-assign]  # the gap itself
+    FakeBucket.get_permission = neutral  # the gap itself
 
 
 class MotoGaps:

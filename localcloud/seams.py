@@ -21,7 +21,9 @@ StartingPosition = Literal["LATEST", "TRIM_HORIZON", "AT_TIMESTAMP"]
 class Service(Protocol):
     """One own service. The front calls `handle` for every request of its signing names."""
 
-    signing_names: tuple[str, ...]
+    @property
+    def signing_names(self) -> tuple[str, ...]:
+        """Services, as credential scopes name them, whose requests it answers."""
 
     async def start(self) -> None:
         """Starts background tasks; called once, when the port is open."""

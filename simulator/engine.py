@@ -223,7 +223,7 @@ async def drive(
 
 
 def _summary_event(summary: RunSummary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in RunSummary.__slots__}  # type: ignore[attr-defined]  # a slotted dataclass
+    return {name: getattr(summary, name) for name in RunSummary.__slots__}
 
 
 class _Driver:

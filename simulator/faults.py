@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class Corrupt(Fault):
     """A share of the readings arrives broken, in ways that must be refused and quarantined."""
 
     kind: Literal["corrupt"]
-    kinds: Annotated[list[Corruption], Field(min_length=1)] = list(CORRUPTIONS)  # type: ignore[assignment]  # its keys
+    kinds: Annotated[list[Corruption], Field(min_length=1)] = list(get_args(Corruption))
 
 
 AnyFault = Annotated[Overheat | Corrupt, Field(discriminator="kind")]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -128,7 +127,7 @@ class LedgerWriter:
         path = self._folder / f"part-{self._name}-{self._parts:06d}.parquet"
         temporary = path.with_suffix(".tmp")
         pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
+        temporary.replace(path)
         self._parts += 1
 
     def close(self) -> None:

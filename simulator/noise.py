@@ -32,8 +32,9 @@ def purpose(seed: int, *names: str) -> np.uint64:
     value = U64(seed & 0xFFFFFFFFFFFFFFFF)
     with np.errstate(over="ignore"):
         for name in names:
-            value = _mix(np.asarray((value ^ U64(zlib.crc32(name.encode()))) + _GOLDEN))[()]
-    return U64(value)
+            word = U64(zlib.crc32(name.encode()))
+            value = U64(_mix(np.asarray((value ^ word) + _GOLDEN))[()])
+    return value
 
 
 def bits(stream: np.uint64, *counters: Any) -> UInts:

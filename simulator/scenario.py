@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,6 +16,9 @@ from simulator.rates import Phase, RateProfile
 from simulator.signals import AnySignal
 from simulator.units import Duration, duration_s, rate_per_s
 from stack.alarms import ALARM_NAMES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_DEVICES = 10_000_000
 # A device's readings are told apart by their millisecond, so they must be further apart than that.
@@ -76,8 +78,12 @@ class FleetSpec(_Model):
 
 
 class AlarmExpectation(_Model):
-    """An alarm that must fire within a time of the start of the fault that names it, and recover
-    within a time of the fault's end.
+    """An alarm that must fire soon after the fault that names it begins, and recover after it ends.
+
+    Attributes:
+        name: The alarm's short name.
+        fires_within: Longest time from the fault's start.
+        recovers_within: Longest time from the fault's end.
     """
 
     name: str
@@ -308,10 +314,9 @@ def _line(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
                 if key.value == str(part):
                     line, node = key.start_mark.line + 1, value
                     break
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            if part < len(node.value):
-                node = node.value[part]
-                line = node.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
+            node = node.value[part]
+            line = node.start_mark.line + 1
     return line
 
 

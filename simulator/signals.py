@@ -207,8 +207,9 @@ class RampSignal(Signal):
 
 
 class Battery(Signal):
-    """A charge in per cent that drains over `life`, each device from a level of its own, and is
-    charged to full when it is empty.
+    """A charge in per cent that drains over `life`, from a level of each device's own.
+
+    At `low` it is charged to full.
     """
 
     model: Literal["battery"]

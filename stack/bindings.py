@@ -124,7 +124,7 @@ class Aws:
         return AwsModule(name)
 
 
-aws = Aws()
+aws: Any = Aws()
 
 
 def asset(scope: Any, name: str, path: Path) -> Any:

@@ -6,7 +6,6 @@ import base64
 import datetime as dt
 import hashlib
 import json
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,7 @@ def write_report(run_dir: Path) -> Path:
     path = run_dir / FILE_NAME
     temporary = path.with_suffix(".tmp")
     temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
     return path
 
 

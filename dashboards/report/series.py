@@ -82,7 +82,7 @@ def build(
 
     return Series(
         width_s=width_s,
-        at_s=np.arange(bins) * width_s,
+        at_s=np.arange(bins, dtype=np.float64) * width_s,
         due=per_second(due_s),
         sent=per_second(sent_s),
         acked=per_second(acked_s),

@@ -74,7 +74,7 @@ def _run() -> int:
         _say(str(error))
         return error.exit_code
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nobody reads: nothing to flush at exit
+        sys.stdout = None  # nobody reads: nothing to flush at exit
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the last resort of a command line
         _trace()

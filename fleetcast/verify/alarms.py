@@ -121,7 +121,15 @@ def outcomes(
     others = sorted({t.alarm for t in transitions if t.state == "ALARM"} - expected)
     for name in others:
         fired_s, recovered_s = _times(name, 0.0, run, transitions)
-        judged.append(AlarmOutcome(name, False, fired_s, _less(recovered_s, end_s), True))
+        judged.append(
+            AlarmOutcome(
+                name,
+                expected=False,
+                fired_after_s=fired_s,
+                recovered_after_s=_less(recovered_s, end_s),
+                ok=True,
+            )
+        )
     return judged
 
 
@@ -150,7 +158,13 @@ def _outcome(
     ok = fired_after is not None and fired_after <= expectation.fires_within
     if ok and expectation.recovers_within is not None:
         ok = recovered_after is not None and recovered_after <= expectation.recovers_within
-    return AlarmOutcome(expectation.name, True, fired_after, recovered_after, ok)
+    return AlarmOutcome(
+        expectation.name,
+        expected=True,
+        fired_after_s=fired_after,
+        recovered_after_s=recovered_after,
+        ok=ok,
+    )
 
 
 def _times(

@@ -55,7 +55,11 @@ def judge(
     if unreadable:
         key, why = next(iter(sorted(unreadable.items())))
         checks.append(
-            Check("archive.readable", False, f"{len(unreadable)} objects, first {key}: {why}")
+            Check(
+                "archive.readable",
+                ok=False,
+                detail=f"{len(unreadable)} objects, first {key}: {why}",
+            )
         )
     wrong = refused.missing + refused.wrong_reason + refused.unexpected
     checks.append(

@@ -77,7 +77,7 @@ class TimeSeriesReader:
         if "run" not in await self._columns():
             return 0
         sql = f"SELECT count(*) FROM {self._table} WHERE {self._where}"  # noqa: S608 - quoted
-        return int([row[0] async for row in self._rows(sql)][0] or 0)
+        return int((await anext(self._rows(sql)))[0] or 0)
 
     async def latency_ms(self) -> dict[str, float]:
         """From a reading's timestamp to its row: p50, p95, p99 and max; empty without rows."""
@@ -86,7 +86,7 @@ class TimeSeriesReader:
         age = "processed_ms - to_milliseconds(time)"
         percentiles = ", ".join(f"approx_percentile({age}, {p})" for p in ("0.5", "0.95", "0.99"))
         sql = f"SELECT {percentiles}, max({age}) FROM {self._table} WHERE {self._where}"  # noqa: S608
-        row = [row async for row in self._rows(sql)][0]
+        row = await anext(self._rows(sql))
         if row[0] is None:
             return {}
         return {n: float(v or 0) for n, v in zip(("p50", "p95", "p99", "max"), row, strict=True)}

@@ -134,7 +134,8 @@ class Truth:
     @property
     def must_land(self) -> Bools:
         """Readings that have to be in the time series: acknowledged, and not to be refused."""
-        return (self.outcome == ACKED) & (self.refusal == 0)
+        must: Bools = (self.outcome == ACKED) & (self.refusal == 0)
+        return must
 
     @property
     def device_of(self) -> Ints:

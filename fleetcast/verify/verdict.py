@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,8 +68,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class AlarmOutcome:
-    """What an alarm did. Seconds from the fault's start until it fired, and from the fault's end
-    until it recovered (negative if before); without a fault, from the run's start and end.
+    """What an alarm did.
+
+    Attributes:
+        name: Its short name.
+        expected: Whether the scenario asks for it.
+        fired_after_s: From the start of the fault that names it (else the run's) until it fired.
+        recovered_after_s: From the end of that fault until it recovered; negative if before.
+        ok: Whether it did as it was asked.
     """
 
     name: str
@@ -117,10 +122,14 @@ class Verdict:
         lag = self.rate.schedule_lag_ms
         latency = self.landing_latency_ms
         lines = [
-            f"sent        {self.sent:,}: acked {self.acked:,}, failed {self.failed:,}, "
-            f"unknown {self.unknown:,}",
-            f"rate        {self.rate.achieved:,.1f}/s of {self.rate.target:,.1f}/s "
-            f"({self.rate.error_pct:+.2f} %), schedule lag p99 {lag['p99']:.0f} ms",
+            (
+                f"sent        {self.sent:,}: acked {self.acked:,}, failed {self.failed:,}, "
+                f"unknown {self.unknown:,}"
+            ),
+            (
+                f"rate        {self.rate.achieved:,.1f}/s of {self.rate.target:,.1f}/s "
+                f"({self.rate.error_pct:+.2f} %), schedule lag p99 {lag['p99']:.0f} ms"
+            ),
         ]
         for store, landed in self.landed.items():
             lines.append(
@@ -157,7 +166,7 @@ class Verdict:
         path = run_dir / FILE_NAME
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        os.replace(temporary, path)
+        temporary.replace(path)
 
 
 def _alarm_line(alarm: AlarmOutcome) -> str:

@@ -7,12 +7,15 @@ operators is that of metric math; every node that is not on the list below is re
 from __future__ import annotations
 
 import ast
+import itertools
 import operator
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 Series = dict[int, float]
 Value = float | Series | list[Any]
@@ -110,7 +113,7 @@ class _Evaluator:
     def _call(self, name: str, nodes: list[ast.expr]) -> Value:
         if name == "METRICS" and not nodes:
             return list(self._context.series.values())
-        arguments = [
+        arguments: list[Any] = [
             node.id if name == "FILL" and index == 1 and isinstance(node, ast.Name)
             else self.value(node)
             for index, node in enumerate(nodes)
@@ -131,8 +134,7 @@ class _Evaluator:
             case "FILL", [dict() as series, filler]:
                 return self._fill(series, filler)
             case "IF", [condition, then]:
-                chosen = self._if(condition, then, None)
-                return chosen
+                return self._if(condition, then, None)
             case "IF", [condition, then, otherwise]:
                 return self._if(condition, then, otherwise)
         raise _refuse(
@@ -156,7 +158,7 @@ class _Evaluator:
         starts = sorted(series)
         return {
             now: (series[now] - series[before]) / (now - before)
-            for before, now in zip(starts, starts[1:], strict=False)
+            for before, now in itertools.pairwise(starts)
         }
 
     def _fill(self, series: Series, filler: Any) -> Series:

@@ -21,8 +21,10 @@ _METRICS = {
 
 
 class QueueMetrics:
-    """Publishes AWS/SQS metrics of every queue. ApproximateAgeOfOldestMessage counts from when
-    the queue was last seen empty: moto does not tell when its oldest message came.
+    """Publishes AWS/SQS metrics of every queue.
+
+    ApproximateAgeOfOldestMessage counts from when the queue was last seen empty: moto does not
+    tell when its oldest message came.
     """
 
     def __init__(self, context: CloudContext) -> None:

@@ -32,8 +32,9 @@ LIST_PAGE = 500
 
 
 class CloudWatchService:
-    """Metrics, alarms and dashboards. Composite alarms, anomaly detection, metric streams and
-    insight rules are refused by name.
+    """Metrics, alarms and dashboards.
+
+    Composite alarms, anomaly detection, metric streams and insight rules are refused by name.
     """
 
     signing_names = ("monitoring",)

@@ -187,7 +187,7 @@ class Delivery:
         position = self._positions[shard]
         if not await self.streams.wait(source, shard, position, 1.0):
             return False
-        while self._pending is not None and self._buffer.size >= self._max_bytes:
+        while self._pending is not None and self._buffer.size >= self._max_bytes:  # noqa: ASYNC110
             await asyncio.sleep(TICK_S)
         batch = self.streams.read(source, shard, position, READ_LIMIT, READ_BYTES)
         for record in batch.records:

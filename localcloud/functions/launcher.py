@@ -8,6 +8,7 @@ import os
 import runpy
 import signal
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 
@@ -20,7 +21,7 @@ def main() -> None:
     if os.getppid() != parent:
         sys.exit("the local cloud is gone")
     # The function imports from its own folder, not from the folder of this file.
-    sys.path[0] = os.getcwd()
+    sys.path[0] = str(Path.cwd())
     sys.argv = ["awslambdaric", sys.argv[1]]
     runpy.run_module("awslambdaric", run_name="__main__", alter_sys=True)
 

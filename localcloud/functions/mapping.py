@@ -425,7 +425,8 @@ def _remaining(
 
 def _backoff_s(attempt: int) -> float:
     low, high = BACKOFF_S
-    return random.uniform(0.5, 1) * min(high, low * 2 ** min(attempt, 10))  # noqa: S311 - jitter
+    longest = min(high, low * float(2 ** min(attempt, 10)))
+    return random.uniform(0.5, 1) * longest  # noqa: S311 - jitter
 
 
 def _iso(epoch_s: float) -> str:

@@ -149,7 +149,7 @@ class QueryEngine:
         return self._page(snapshot, int(first), limit)
 
     def _page(self, snapshot: Snapshot, first: int, limit: int) -> dict[str, Any]:
-        rows = []
+        rows: list[dict[str, Any]] = []
         size = 0
         for row in snapshot.rows[first : first + limit]:
             size += sum(len(text or "") + 20 for text in row)

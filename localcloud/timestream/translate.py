@@ -183,7 +183,8 @@ class _Rewriter:
 
 
 def _sql(node: exp.Expression) -> str:
-    return node.sql("duckdb")
+    text: str = node.sql("duckdb")
+    return text
 
 
 def _raw(sql: str) -> exp.Expression:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
-from simulator.ledger import Row
+if TYPE_CHECKING:
+    from simulator.ledger import Row
 
 
 @dataclass(slots=True)
@@ -21,7 +22,7 @@ class Outgoing:
 class Transport(Protocol):
     """Sends readings. An async context manager; `done` is told every reading exactly once."""
 
-    async def __aenter__(self) -> Transport:
+    async def __aenter__(self) -> Self:
         """Connects, and makes sure that the target takes readings.
 
         Raises:

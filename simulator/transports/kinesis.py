@@ -235,7 +235,9 @@ class KinesisTransport:
         self, batch: list[Outgoing], results: Sequence[dict[str, Any]], maybe_landed: set[int]
     ) -> list[Outgoing]:
         acked_ns = time.time_ns()
-        done, again, refused = [], [], []
+        done: list[Outgoing] = []
+        again: list[Outgoing] = []
+        refused: list[Outgoing] = []
         for reading, result in zip(batch, results, strict=True):
             row = reading.row
             if result.get("SequenceNumber"):

@@ -55,7 +55,7 @@ def signing_secret(scope: Scope, key: Any) -> Any:
     return secret
 
 
-def processor(  # noqa: PLR0917 - each is a part of the pipeline that it connects
+def processor(
     scope: Scope,
     key: Any,
     stream: Any,

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleetcast.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # `$${` stands for a literal `${`; otherwise an expression up to its closing brace.
 _PARTS = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
