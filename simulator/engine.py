@@ -148,11 +148,14 @@ async def signing_key(target: Target, outputs: StackOutputs) -> bytes:
         async with target.client("secretsmanager", connect_timeout=5) as client:
             answer = await client.get_secret_value(SecretId=outputs.signing_secret_arn)
     except (ClientError, BotoCoreError, OSError) as error:
-        where = target.endpoint_url or f"AWS in {target.region}"
-        raise TargetError(
-            f"cannot read the signing key on {where}: {error}; is the stack deployed there?"
-        ) from error
+        raise TargetError(key_unreadable(target, error)) from error
     return str(answer["SecretString"]).encode()
+
+
+def key_unreadable(target: Target, error: Exception) -> str:
+    """What is wrong where the signing key cannot be read, and what to do."""
+    where = target.endpoint_url or f"AWS in {target.region}"
+    return f"cannot read the signing key on {where}: {error}; is the stack deployed there?"
 
 
 async def simulate(

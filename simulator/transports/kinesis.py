@@ -38,7 +38,7 @@ REQUESTS = 24
 ATTEMPTS = 12
 BACKOFF_S = (0.05, 5.0)
 # Kinesis says of these that trying again may help; the rest of its errors are final.
-_RETRIED = {
+RETRIED = {
     "ProvisionedThroughputExceededException", "InternalFailure", "InternalFailureException",
     "ServiceUnavailable", "ThrottlingException", "KMSThrottlingException", "LimitExceededException",
     "500", "502", "503", "504",
@@ -222,7 +222,7 @@ class KinesisTransport:
         except ClientError as error:
             self._set_failed(batch, maybe_landed)
             code = str(error.response.get("Error", {}).get("Code"))
-            if code in _RETRIED:
+            if code in RETRIED:
                 return batch
             self._finish(batch)
             return []
@@ -247,7 +247,7 @@ class KinesisTransport:
                 continue
             code = result.get("ErrorCode", "")
             self.throttled += code == "ProvisionedThroughputExceededException"
-            (again if code in _RETRIED else refused).append(reading)
+            (again if code in RETRIED else refused).append(reading)
         self._set_failed([*again, *refused], maybe_landed)
         self._finish([*done, *refused])
         return again
