@@ -67,7 +67,7 @@ class SliceDriver:
         told: Is told every request.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts that it connects
         self,
         scenario: Scenario,
         run: RunInfo,
