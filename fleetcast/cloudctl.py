@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 START_S = 30.0
 STOP_S = 20.0
+HEALTH_S = 2.0
 POLL_S = 0.05
 
 
@@ -207,7 +208,7 @@ def _get(port: int, page: str) -> dict[str, Any] | None:
     url = f"http://{LOCAL_HOST}:{port}/_fleetcast/{page}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=5) as answer:
+        with opener.open(url, timeout=HEALTH_S) as answer:
             told = json.loads(answer.read())
     except (OSError, ValueError):
         return None

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from fleetcast.cli.common import JsonOption
+from fleetcast.cli.common import JsonOption, help_if_nothing_asked
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     help="The local cloud: AWS on 127.0.0.1, no account needed.",
     epilog="Example: fleetcast cloud start && aws --endpoint-url http://127.0.0.1:4566 s3 ls",
 )
@@ -19,6 +19,12 @@ PortOption = Annotated[
     int | None,
     typer.Option("--port", help="TCP port; FLEETCAST_PORT or 4566 if not given.", min=1, max=65535),
 ]
+
+
+@app.callback()
+def cloud(context: typer.Context) -> None:
+    """The local cloud: AWS on 127.0.0.1, no account needed."""
+    help_if_nothing_asked(context)
 
 
 @app.command(epilog="Example: fleetcast cloud start --port 4566")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from fleetcast.errors import ExitCode
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -23,6 +25,17 @@ RegionOption = Annotated[
     str | None, typer.Option("--region", help="AWS region; AWS_REGION or us-east-1 if not given.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def help_if_nothing_asked(context: typer.Context) -> None:
+    """Prints the help of a group of commands that was called without one of them.
+
+    Raises:
+        typer.Exit: with the code of wrong usage.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -7,11 +7,12 @@ import sys
 import traceback
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from fleetcast import __version__
 from fleetcast.cli import cloud, runs, stack
+from fleetcast.cli.common import help_if_nothing_asked
 from fleetcast.errors import ExitCode, FleetcastError
 
 # What a shell expects of a command that was interrupted (128 + SIGINT).
@@ -19,7 +20,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="fleetcast",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -39,6 +40,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def fleetcast(
+    context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks.", envvar="FLEETCAST_DEBUG")
     ] = False,
@@ -49,6 +51,7 @@ def fleetcast(
     """Deploy an AWS IoT pipeline, drive a simulated fleet at it, prove that every reading landed."""
     if debug:
         os.environ["FLEETCAST_DEBUG"] = "1"
+    help_if_nothing_asked(context)
 
 
 def main() -> None:
@@ -63,12 +66,15 @@ def main() -> None:
 def _run() -> int:
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as error:
-        _say(error.format_message().replace("\n", " "))
+    except TyperException as error:
+        # Of the command line itself: an unknown option, a missing argument, a value of a wrong type.
+        tell = getattr(error, "format_message", error.__str__)
+        _say(f"{' '.join(tell().split()).rstrip('.')}: see fleetcast --help")
         return ExitCode.USAGE
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        _say("interrupted")
-        return INTERRUPTED
+    except typer.Abort:
+        # A question was answered with no.
+        _say("nothing was done")
+        return ExitCode.USAGE
     except FleetcastError as error:
         _trace()
         _say(str(error))
@@ -80,6 +86,8 @@ def _run() -> int:
         _trace()
         _say(f"internal error: {type(error).__name__}: {error} (run again with --debug)")
         return ExitCode.TARGET
+    if code == INTERRUPTED:
+        _say("interrupted")
     return code if isinstance(code, int) else ExitCode.OK
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Mapping
 
 _GONE = (
     "NotFound", "NoSuch", "NonExistent", "DoesNotExist", "ResourceNotFound", "404",
@@ -21,15 +21,22 @@ def means_gone(error: ClientError) -> bool:
     return any(text in code for text in _GONE)
 
 
-async def exists(call: Awaitable[Any]) -> bool:
-    """Whether a describing call finds its resource."""
+async def exists(
+    call: Awaitable[Any], tells: Callable[[Mapping[str, Any]], bool] = lambda _: True
+) -> bool:
+    """Whether a describing call finds its resource.
+
+    Args:
+        call: The call, under way.
+        tells: Whether its answer has the resource, where the answer comes without it, too.
+    """
     try:
-        await call
+        answer = await call
     except ClientError as error:
         if means_gone(error):
             return False
         raise
-    return True
+    return tells(answer)
 
 
 async def unless_gone(call: Awaitable[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from stack.deploy.builtin.calls import exists, unless_gone
@@ -63,7 +64,21 @@ async def _put_topic_policy(clients: Clients, new: Arguments) -> dict[str, Any]:
     await sns.set_topic_attributes(
         TopicArn=new["arn"], AttributeName="Policy", AttributeValue=new["policy"]
     )
-    return {"id": new["arn"], "arn": new["arn"]}
+    return {"id": new["arn"], "arn": new["arn"], "policy": new["policy"]}
+
+
+async def _read_topic_policy(clients: Clients, have: Mapping[str, Any]) -> bool:
+    sns = await clients("sns")
+    return await exists(
+        sns.get_topic_attributes(TopicArn=have["arn"]),
+        lambda told: _same_policy(told["Attributes"], have),
+    )
+
+
+def _same_policy(attributes: Mapping[str, str], have: Mapping[str, Any]) -> bool:
+    """Whether a policy is the one that was set: topics have one of AWS's before that."""
+    told = attributes.get("Policy")
+    return bool(told and "policy" in have and json.loads(told) == json.loads(have["policy"]))
 
 
 async def _update_topic_policy(
@@ -148,7 +163,15 @@ async def _delete_queue(clients: Clients, have: Mapping[str, Any]) -> None:
 async def _put_queue_policy(clients: Clients, new: Arguments) -> dict[str, Any]:
     sqs = await clients("sqs")
     await sqs.set_queue_attributes(QueueUrl=new["queue_url"], Attributes={"Policy": new["policy"]})
-    return {"id": new["queue_url"], "url": new["queue_url"]}
+    return {"id": new["queue_url"], "url": new["queue_url"], "policy": new["policy"]}
+
+
+async def _read_queue_policy(clients: Clients, have: Mapping[str, Any]) -> bool:
+    sqs = await clients("sqs")
+    return await exists(
+        sqs.get_queue_attributes(QueueUrl=have["url"], AttributeNames=["Policy"]),
+        lambda told: _same_policy(told.get("Attributes") or {}, have),
+    )
 
 
 async def _update_queue_policy(
@@ -170,7 +193,7 @@ TYPES = {
     "aws_sns_topic_policy": Resource(
         schema=dict.fromkeys(("arn", "policy")),
         create=_put_topic_policy,
-        read=_read_topic,
+        read=_read_topic_policy,
         update=_update_topic_policy,
         delete=_leave,
         replace_on=frozenset({"arn"}),
@@ -193,7 +216,7 @@ TYPES = {
     "aws_sqs_queue_policy": Resource(
         schema=dict.fromkeys(("queue_url", "policy")),
         create=_put_queue_policy,
-        read=_read_queue,
+        read=_read_queue_policy,
         update=_update_queue_policy,
         delete=_leave,
         replace_on=frozenset({"queue_url"}),

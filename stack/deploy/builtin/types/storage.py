@@ -75,15 +75,19 @@ def _property(
     get: Callable[[Any, str], Awaitable[Any]],
     drop: Callable[[Any, str], Awaitable[Any]] | None,
     schema: Mapping[str, Any],
+    tells: Callable[[Mapping[str, Any]], bool] = lambda _: True,
 ) -> Resource:
-    """A property of a bucket: set with one call, read with another, dropped with a third."""
+    """A property of a bucket: set with one call, read with another, dropped with a third.
+
+    `tells` says whether what was read has the property, where reading one never set is no error.
+    """
 
     async def create(clients: Clients, new: Arguments) -> dict[str, Any]:
         await put(await clients("s3"), new)
         return {"id": new["bucket"], "bucket": new["bucket"]}
 
     async def read(clients: Clients, have: Mapping[str, Any]) -> bool:
-        return await exists(get(await clients("s3"), have["bucket"]))
+        return await exists(get(await clients("s3"), have["bucket"]), tells)
 
     async def update(
         clients: Clients, _: Mapping[str, Any], __: Arguments, new: Arguments
@@ -172,6 +176,7 @@ TYPES = {
         lambda s3, name: s3.get_bucket_versioning(Bucket=name),
         None,
         {"versioning_configuration": {"status": None}},
+        lambda told: "Status" in told,
     ),
     "aws_s3_bucket_server_side_encryption_configuration": _property(
         lambda s3, new: s3.put_bucket_encryption(

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetcast.cli import root
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCENARIO = """name: bad
+fleet:
+  devices: 10
+  classes:
+    - name: a
+      share: 1
+      signals:
+        t: {model: constnt, value: 1}
+rate: [{shape: constant, rate: 5/s, duration: 1s}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FLEETCAST_PORT", "FLEETCAST_DEBUG", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FLEETCAST_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FLEETCAST_RUNS", str(tmp_path / "runs"))
+    (tmp_path / "bad.yaml").write_text(SCENARIO)
+    (tmp_path / "torn.yaml").write_text("name: [\n")
+    monkeypatch.chdir(tmp_path)
+
+
+def told(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["fleetcast", *arguments])
+    code = root._run()
+    return int(code), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["frobnicate"], "No such command 'frobnicate': see fleetcast --help"),
+        (["simulate"], "Missing argument 'scenario': see fleetcast --help"),
+        (["simulate", "smoke", "--bogus"], "No such option: --bogus: see fleetcast --help"),
+        (["simulate", "smoke", "--devices", "many"], "Invalid value for '--devices': "),
+        (["simulate", "smoke", "--devices", "0"], "fleet.devices: "),
+        (["simulate", "smoke", "--rate", "fast"], "'fast' is not a rate: write 2000/s or 30/m"),
+        (["simulate", "smoke", "--rate", "1e9"], "devices is a reading of each every"),
+        (["simulate", "smoke", "--duration", "-1s"], "is not a duration: write 500ms"),
+        (["simulate", "smoke", "--transport", "pigeon"], "unknown transport 'pigeon'"),
+        (["simulate", "smoke", "--target", "moon"], "no stack 'dev' on target moon"),
+        (["simulate", "smoke"], "no stack 'dev' on target local: run fleetcast deploy"),
+        (["simulate", "nope"], "no scenario 'nope': give a YAML file or one of cold-chain, smoke"),
+        (["simulate", "bad.yaml"], "bad.yaml:8: fleet.classes.0.signals.t: unknown model 'constnt': did you mean"),
+        (["simulate", "torn.yaml"], "torn.yaml:2: not YAML: "),
+        (["verify", "r-1"], "no run 'r-1' in "),
+        (["verify", "../etc"], "run id '../etc': use up to 64 letters"),
+        (["report", "r-1"], "no run 'r-1' in "),
+        (["deploy", "--target", "mars"], "unknown target 'mars': use --target local or --target"),
+        (["deploy", "--env", "Prod"], "stack setting environment='Prod': use 2 to 20 lower-case"),
+        (["deploy", "--env", "my-aws-x--y"], "AWS refuses names with 'aws', 'amazon' or '--'"),
+        (["deploy", "--region", "nowhere"], "write an AWS region such as us-east-1"),
+        (["deploy", "--engine", "pulumi"], "unknown engine 'pulumi': use builtin or terraform"),
+        (["deploy", "--target", "aws", "--engine", "builtin"], "use terraform for AWS"),
+        (["destroy", "--env", "nothing"], "nothing is deployed as 'nothing' on local"),
+        (["destroy", "--target", "aws"], "on AWS needs --yes where nobody can be asked"),
+        (["cloud", "start", "--port", "70000"], "Invalid value for '--port': "),
+        (["demo", "--scenario", "none"], "no scenario 'none': "),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_and_exit_code_two(
+    arguments: list[str],
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, error = told(arguments, monkeypatch, capsys)
+    assert code == 2
+    assert error.startswith("fleetcast: ")
+    assert error.count("\n") == 1
+    assert text in error
+
+
+def test_a_port_that_is_no_number_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEETCAST_PORT", "http")
+    code, error = told(["cloud", "stop"], monkeypatch, capsys)
+    assert (code, "FLEETCAST_PORT='http' is not a port" in error) == (2, True)
+
+
+def test_a_port_in_use_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, error = told(["cloud", "start", "--port", str(port)], monkeypatch, capsys)
+    assert code == 3
+    assert error.count("\n") == 1
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use): " in error
+    assert "give another with --port" in error
+
+
+def test_no_cloud_is_told_before_anything_is_synthesized(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLEETCAST_PORT", "9")
+    code, error = told(["deploy"], monkeypatch, capsys)
+    assert (code, error.count("\n")) == (3, 1)
+    assert "no local cloud answers on http://127.0.0.1:9: run fleetcast cloud start" in error
+    assert not list(tmp_path.glob("home/**/cdk.tf.json"))
+
+
+def test_without_terraform_its_engine_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEETCAST_TERRAFORM", "no-such-terraform")
+    code, error = told(["deploy", "--engine", "terraform"], monkeypatch, capsys)
+    assert code == 2
+    assert "Terraform 1.5 or newer is needed and 'no-such-terraform' was not found" in error
+
+
+@pytest.mark.parametrize("arguments", [[], ["cloud"]])
+def test_a_group_alone_prints_its_help(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fleetcast", *arguments])
+    assert root._run() == 2
+    assert "Usage: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["synth", "deploy", "destroy", "simulate", "verify", "report", "demo", "cloud start",
+     "cloud stop", "cloud status"],
+)  # fmt: skip
+def test_every_command_has_help_with_an_example(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fleetcast", *command.split(), "--help"])
+    assert root._run() == 0
+    shown = capsys.readouterr().out
+    assert f"Example: fleetcast {command}" in shown
