@@ -37,7 +37,7 @@ def main() -> int:
     for script in scripts:
         print(f"running {script.name}", file=sys.stderr, flush=True)
         done = subprocess.run(
-            [sys.executable, str(script)], capture_output=True, text=True, check=False
+            [sys.executable, "-P", str(script)], capture_output=True, text=True, check=False
         )
         parts += ["", f"## {script.stem}", "", done.stdout.strip()]
         if done.returncode:
