@@ -62,27 +62,30 @@ def next_state(rule: Rule, points: Sequence[float | None], state: State) -> Stat
         state: The state before.
     """
     real = [value for value in points if value is not None]
-    recent = list(points[-rule.evaluation_periods :])
-    missing = recent.count(None)
     if not real and rule.missing in {"missing", "ignore"}:
         return "INSUFFICIENT_DATA" if rule.missing == "missing" else state
-    if missing and len(real) >= rule.evaluation_periods:
-        # Enough real points further back: the newest of these are evaluated, none is filled in.
-        return _verdict(rule, [rule.breaches(value) for value in real[-rule.evaluation_periods :]])
-    breaching = [rule.breaches(value) for value in recent if value is not None]
-    match rule.missing:
-        case "breaching":
-            breaching += [True] * missing
-        case "notBreaching":
-            breaching += [False] * missing
-        case "missing" | "ignore" if missing:
-            if breaching.count(True) >= rule.datapoints_to_alarm:
-                return "ALARM"
-            # What is missing could still decide it either way: the state stays.
-            if breaching.count(True) + missing >= rule.datapoints_to_alarm:
-                return state if state != "INSUFFICIENT_DATA" or not breaching else "OK"
-            return "OK"
+    # Every real point of the range counts, the newest first; as few as possible are filled in.
+    breaching = [rule.breaches(value) for value in real[-rule.evaluation_periods :]]
+    lacking = rule.evaluation_periods - len(breaching)
+    if rule.missing in {"breaching", "notBreaching"}:
+        breaching += [rule.missing == "breaching"] * lacking
+    elif lacking and all(breaching) and len(breaching) < rule.datapoints_to_alarm:
+        # Too few to tell, and none speaks against it.
+        if rule.missing == "ignore":
+            return state
+        if _old_enough(rule, points):
+            return "ALARM"
+        return "OK" if state == "INSUFFICIENT_DATA" else state
     return _verdict(rule, breaching)
+
+
+def _old_enough(rule: Rule, points: Sequence[float | None]) -> bool:
+    """Whether a real point of the evaluated periods is as old as the data points to alarm.
+
+    When every newer one breaches or is missing, that is an alarm before M points have come.
+    """
+    old = points[-rule.evaluation_periods : len(points) - rule.datapoints_to_alarm + 1]
+    return any(value is not None for value in old)
 
 
 def _verdict(rule: Rule, breaching: Sequence[bool]) -> State:

@@ -1,7 +1,7 @@
 """Metric math: the arithmetic and the functions of CloudWatch that the local cloud serves.
 
 An expression is read with Python's own parser, whose syntax for names, numbers, lists, calls and
-operators is that of metric math; every node that is not on the list below is refused.
+most operators is that of metric math; every node that is not on the list below is refused.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import itertools
 import operator
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,12 @@ _AGGREGATES: dict[str, Callable[[list[float]], float]] = {
     "MIN": min,
     "MAX": max,
 }
+# Operators that Python spells otherwise.
+_SPELLINGS = (
+    (re.compile(r"\bAND\b|&&"), " and "),
+    (re.compile(r"\bOR\b|\|\|"), " or "),
+    (re.compile(r"\^"), "**"),
+)
 SERVED = (*_AGGREGATES, "ABS", "CEIL", "FLOOR", "FILL", "IF", "METRICS", "PERIOD", "RATE")
 
 
@@ -66,8 +73,11 @@ def evaluate(expression: str, context: MathContext) -> Series:
     Raises:
         AwsError: ValidationError naming what is malformed or not served.
     """
+    text = expression
+    for spelling, python in _SPELLINGS:
+        text = spelling.sub(python, text)
     try:
-        tree = ast.parse(expression.strip(), mode="eval")
+        tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError as error:
         raise _refuse(f"Error in expression {expression!r}: {error.msg}") from error
     value = _Evaluator(context).value(tree.body)
