@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -35,6 +36,17 @@ ITERATOR_LIFE_S = 300
 TRIM_INTERVAL_S = 5.0
 DEFAULT_MEMORY_MIB = 2048
 NAMESPACE = "AWS/Kinesis"
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One record of a put; `size` counts its data and its key."""
+
+    key: str
+    data: str
+    explicit: str | None
+    hash_key: int
+    size: int
 
 
 class KinesisService:
@@ -107,8 +119,9 @@ class KinesisService:
     def _put_record(self, body: dict[str, Any]) -> dict[str, Any]:
         stream = self._control.find(body)
         began = time.perf_counter()
+        entry = _checked(body)
         self._refill(stream)
-        result = self._put_one(stream, body, int(time.time() * 1000))
+        result = self._put_one(stream, entry, int(time.time() * 1000))
         success = "ErrorCode" not in result
         put = self._context.metrics.put
         where = {"StreamName": stream.name}
@@ -125,9 +138,8 @@ class KinesisService:
                     dimensions=where,
                 )
             raise AwsError(result["ErrorCode"], result["ErrorMessage"])
-        size = _decoded_size(body["Data"]) + len(body["PartitionKey"])
-        put(NAMESPACE, "PutRecord.Bytes", size, unit="Bytes", dimensions=where)
-        self._count_incoming(stream, 1, size)
+        put(NAMESPACE, "PutRecord.Bytes", entry.size, unit="Bytes", dimensions=where)
+        self._count_incoming(stream, 1, entry.size)
         stream.shard(result["ShardId"]).wake()
         return {**result, "EncryptionType": stream.encryption_type}
 
@@ -144,19 +156,21 @@ class KinesisService:
         total = sum(len(entry["Data"]) * 3 // 4 + len(entry["PartitionKey"]) for entry in entries)
         if total > MAX_CALL_BYTES:
             raise AwsError("InvalidArgumentException", "Records size exceeds 5 MB limit")
+        # All are looked at before one is stored: a call that fails leaves nothing behind.
+        checked = [_checked(entry) for entry in entries]
         self._refill(stream)
         now_ms = int(time.time() * 1000)
         results = []
         failed = throttled = good_bytes = 0
         touched: dict[str, None] = {}
-        for entry in entries:
+        for entry in checked:
             result = self._put_one(stream, entry, now_ms)
             results.append(result)
             if "ErrorCode" in result:
                 failed += 1
                 throttled += result["ErrorCode"] == "ProvisionedThroughputExceededException"
             else:
-                good_bytes += len(entry["Data"]) * 3 // 4 + len(entry["PartitionKey"])
+                good_bytes += entry.size
                 touched[result["ShardId"]] = None
         for shard in stream.shards:
             if shard.shard_id in touched:
@@ -168,39 +182,22 @@ class KinesisService:
             "EncryptionType": stream.encryption_type,
         }
 
-    def _put_one(self, stream: Stream, entry: dict[str, Any], now_ms: int) -> dict[str, Any]:
-        key = entry["PartitionKey"]
-        data = entry["Data"]
-        explicit = entry.get("ExplicitHashKey")
-        if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_LENGTH:
-            raise AwsError("ValidationException", "PartitionKey must have 1 to 256 characters")
-        try:
-            size = len(binascii.a2b_base64(data, strict_mode=True)) + len(key)
-        except (binascii.Error, TypeError, ValueError) as error:
-            raise AwsError("SerializationException", f"Data is not base64: {error}") from error
-        if size > MAX_RECORD_BYTES:
-            raise AwsError(
-                "ValidationException",
-                "record (data and partition key) exceeds 1 MiB (1048576 bytes)",
-            )
-        if explicit is None:
-            shard = stream.shard_for(hash_key(key))
-        else:
-            shard = stream.shard_for(_explicit(explicit))
+    def _put_one(self, stream: Stream, entry: _Entry, now_ms: int) -> dict[str, Any]:
+        shard = stream.shard_for(entry.hash_key)
         if self._held_bytes > self._max_bytes:
             return {
                 "ErrorCode": "InternalFailure",
                 "ErrorMessage": "the local cloud's stream memory is full: "
                 "shorten the retention or raise FLEETCAST_KINESIS_MIB",
             }
-        if not shard.admit(size):
+        if not shard.admit(entry.size):
             return {
                 "ErrorCode": "ProvisionedThroughputExceededException",
                 "ErrorMessage": f"Rate exceeded for shard {shard.shard_id} in stream "
                 f"{stream.name} under account {self._context.account_id}.",
             }
-        number = shard.append(key, data, now_ms, explicit)
-        self._held_bytes += len(data) + len(key)
+        number = shard.append(entry.key, entry.data, now_ms, entry.explicit)
+        self._held_bytes += len(entry.data) + len(entry.key)
         return {"SequenceNumber": number, "ShardId": shard.shard_id}
 
     def _refill(self, stream: Stream) -> None:
@@ -371,8 +368,29 @@ class KinesisService:
         return await self._control.by_arn(stream_arn).shard(shard_id).wait(position, timeout_s)
 
 
-def _decoded_size(data: str) -> int:
-    return len(data) * 3 // 4 - data[-2:].count("=")
+def _checked(entry: dict[str, Any]) -> _Entry:
+    """One record of a put.
+
+    Raises:
+        AwsError: it is malformed or too large.
+    """
+    key = entry["PartitionKey"]
+    data = entry["Data"]
+    explicit = entry.get("ExplicitHashKey")
+    if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_LENGTH:
+        raise AwsError("ValidationException", "PartitionKey must have 1 to 256 characters")
+    try:
+        size = len(binascii.a2b_base64(data, strict_mode=True)) + len(key)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise AwsError("SerializationException", f"Data is not base64: {error}") from error
+    if size > MAX_RECORD_BYTES:
+        raise AwsError(
+            "ValidationException",
+            "record (data and partition key) exceeds 1 MiB (1048576 bytes)",
+        )
+    return _Entry(
+        key, data, explicit, hash_key(key) if explicit is None else _explicit(explicit), size
+    )
 
 
 def _explicit(text: Any) -> int:

@@ -119,16 +119,17 @@ class Shard:
 
     async def wait(self, position: int, timeout_s: float) -> bool:
         """Waits for a record at `position`, or for the shard's end; False on time-out."""
-        if self.end_position > position or self.closed:
-            return True
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        try:
-            await asyncio.wait_for(future, timeout_s)
-        except TimeoutError:
-            if future in self._waiting:
-                self._waiting.remove(future)
-            return False
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + timeout_s
+        while self.end_position <= position and not self.closed:
+            future = loop.create_future()
+            self._waiting.append(future)
+            try:
+                await asyncio.wait_for(future, give_up_s - loop.time())
+            except TimeoutError:
+                if future in self._waiting:
+                    self._waiting.remove(future)
+                return False
         return True
 
     def trim(self, before_ms: int) -> int:
