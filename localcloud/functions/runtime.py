@@ -88,7 +88,7 @@ class Environment:
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _init_error: bytes | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
         """Starts the process; it is ready when it asks for its first invocation."""
@@ -178,9 +178,7 @@ class Environment:
             await self._process.wait()
         if self._server is not None:
             self._server.close()
-            for writer in list(self._writers):
-                writer.close()
-        for task in self._tasks:
+        for task in (*self._tasks, *self._serving):
             if task is not asyncio.current_task():
                 task.cancel()
 
@@ -228,7 +226,9 @@ class Environment:
             self.on_line(text)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -242,7 +242,8 @@ class Environment:
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             return
         finally:
-            self._writers.discard(writer)
+            if task is not None:
+                self._serving.discard(task)
             writer.close()
 
     async def _answer(

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import hashlib
+import re
+import types
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from botocore.exceptions import ClientError
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NEWLINES = {
+    "Enabled": True,
+    "Processors": [
+        {
+            "Type": "AppendDelimiterToRecord",
+            "Parameters": [{"ParameterName": "Delimiter", "ParameterValue": "\\n"}],
+        }
+    ],
+}
+PATIENT = {"SizeInMBs": 5, "IntervalInSeconds": 900}
+ROLE = "arn:aws:iam::123456789012:role/delivery"
+
+
+def varint(number: int) -> bytes:
+    done = b""
+    while number > 0x7F:
+        done += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return done + bytes([number])
+
+
+def field(number: int, data: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def aggregated(records: list[bytes]) -> bytes:
+    """Records as the Kinesis Producer Library puts them into one."""
+    keys = field(1, b"key-0")
+    inner = b"".join(field(3, varint(1 << 3) + varint(0) + field(3, data)) for data in records)
+    message = keys + inner
+    digest = hashlib.md5(message, usedforsecurity=False).digest()
+    return b"\xf3\x89\x9a\xc2" + message + digest
+
+
+class Delivered:
+    """A bucket and the delivery streams into it."""
+
+    def __init__(self, firehose: Any, s3: Any, name: str) -> None:
+        self.firehose, self.s3, self.name = firehose, s3, name
+
+    async def create(self, source: str | None = None, **destination: Any) -> None:
+        kind = {
+            "DeliveryStreamType": "KinesisStreamAsSource",
+            "KinesisStreamSourceConfiguration": {"KinesisStreamARN": source, "RoleARN": ROLE},
+        }
+        await self.firehose.create_delivery_stream(
+            DeliveryStreamName=self.name,
+            **(kind if source else {}),
+            ExtendedS3DestinationConfiguration={
+                "RoleARN": ROLE,
+                "BucketARN": f"arn:aws:s3:::{self.name}",
+                "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 0},
+                **destination,
+            },
+        )
+
+    async def put(self, *records: bytes) -> dict[str, Any]:
+        return await self.firehose.put_record_batch(
+            DeliveryStreamName=self.name, Records=[{"Data": data} for data in records]
+        )
+
+    async def objects(self) -> dict[str, bytes]:
+        """Key to content, decompressed where the key says so."""
+        listed = (await self.s3.list_objects_v2(Bucket=self.name)).get("Contents", [])
+        found = {}
+        for entry in listed:
+            answer = await self.s3.get_object(Bucket=self.name, Key=entry["Key"])
+            body = await answer["Body"].read()
+            found[entry["Key"]] = gzip.decompress(body) if entry["Key"].endswith(".gz") else body
+        return found
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def delivered(cloud, name):
+    s3 = await cloud.client("s3")
+    await s3.create_bucket(Bucket=name)
+    return Delivered(await cloud.client("firehose"), s3, name)
+
+
+@pytest.fixture
+def lines_when(delivered, eventually):
+    async def wait(count: int) -> list[bytes]:
+        async def enough() -> list[bytes] | None:
+            lines = b"".join((await delivered.objects()).values()).splitlines()
+            return lines if len(lines) >= count else None
+
+        return await eventually(enough)
+
+    return wait
+
+
+@pytest.fixture
+def one_object(cloud, delivered, eventually):
+    """Content of the one object of all that is put, closed when `size` bytes are buffered."""
+
+    async def close(size: int) -> bytes:
+        engine = cloud.service("firehose")._delivery_streams[delivered.name].engine
+        await eventually(lambda: engine.backlog()["buffered_bytes"] >= size)
+        await delivered.firehose.delete_delivery_stream(DeliveryStreamName=delivered.name)
+        (content,) = (await delivered.objects()).values()
+        return content
+
+    return close
+
+
+# From a stream to objects
+
+
+async def test_records_of_a_stream_arrive_once_as_lines_of_gzip_objects(
+    delivered, stream_of, lines_when
+):
+    stream = await stream_of(2)
+    await stream.put(("k", b"before the delivery stream was there"))
+    await delivered.create(
+        stream.inner.arn,
+        CompressionFormat="GZIP",
+        Prefix="readings/",
+        ProcessingConfiguration=NEWLINES,
+    )
+    for first in range(0, 1000, 250):
+        await stream.put(*[(str(n), b"reading %d" % n) for n in range(first, first + 250)])
+
+    lines = await lines_when(1000)
+    objects = await delivered.objects()
+
+    assert sorted(lines) == sorted(b"reading %d" % n for n in range(1000))
+    stamp = r"\d{4}/\d\d/\d\d/\d\d/"
+    unique = r"\d{4}(-\d\d){5}-[0-9a-f-]{36}"
+    shape = rf"readings/{stamp}{delivered.name}-1-{unique}\.gz"
+    assert [key for key in objects if not re.fullmatch(shape, key)] == []
+
+
+async def test_records_of_one_shard_keep_their_order(delivered, stream_of, one_object):
+    stream = await stream_of(1)
+    await delivered.create(
+        stream.inner.arn, ProcessingConfiguration=NEWLINES, BufferingHints=PATIENT
+    )
+    for first in range(0, 500, 100):
+        await stream.put(*[("k", b"%d" % n) for n in range(first, first + 100)])
+    expected = b"".join(b"%d\n" % n for n in range(500))
+
+    assert await one_object(len(expected)) == expected
+
+
+async def test_shards_made_after_the_delivery_stream_are_read_from_their_beginning(
+    delivered, stream_of, lines_when
+):
+    stream = await stream_of(1)
+    await delivered.create(stream.inner.arn, ProcessingConfiguration=NEWLINES)
+    await stream.put(("k", b"parent"))
+    await stream.client.split_shard(
+        StreamName=stream.name, ShardToSplit="shardId-000000000000", NewStartingHashKey=str(2**127)
+    )
+    await stream.put(("k", b"low"), ExplicitHashKey="0")
+    await stream.put(("k", b"high"), ExplicitHashKey=str(2**127))
+
+    assert sorted(await lines_when(3)) == [b"high", b"low", b"parent"]
+
+
+async def test_aggregated_records_are_taken_apart(delivered, stream_of, one_object):
+    stream = await stream_of(1)
+    await delivered.create(
+        stream.inner.arn, ProcessingConfiguration=NEWLINES, BufferingHints=PATIENT
+    )
+    broken = aggregated([b"x"])[:-1] + b"\x00"
+    await stream.put(("k", aggregated([b"one", b"two" * 100, b"three"])), ("k", b"single"))
+    await stream.put(("k", broken))
+    expected = b"\n".join([b"one", b"two" * 100, b"three", b"single", broken, b""])
+
+    assert await one_object(len(expected)) == expected
+
+
+async def test_a_prefix_expands_with_the_arrival_of_the_oldest_record(
+    delivered, stream_of, lines_when, monkeypatch
+):
+    stream = await stream_of(1)
+    await delivered.create(
+        stream.inner.arn,
+        ProcessingConfiguration=NEWLINES,
+        Prefix="y=!{timestamp:yyyy}/md=!{timestamp:MM-dd}/!{timestamp:'h'HH}/!{firehose:random-string}/",
+        FileExtension=".jsonl",
+    )
+    arrival = dt.datetime(2024, 2, 3, 4, 59, tzinfo=dt.UTC).timestamp()
+    clock = types.SimpleNamespace(time=lambda: arrival, perf_counter=lambda: 0.0)
+    monkeypatch.setattr("localcloud.kinesis.service.time", clock)
+    await stream.put(("k", b"x"))
+    monkeypatch.undo()
+    await lines_when(1)
+
+    (key,) = await delivered.objects()
+    shape = rf"y=2024/md=02-03/h04/[A-Za-z0-9]{{11}}/{delivered.name}-1-[0-9a-f-]+\.jsonl"
+    assert re.fullmatch(shape, key), key
+
+
+# Direct puts and buffering
+
+
+async def test_without_a_delimiter_records_are_joined_as_they_are(delivered, eventually):
+    await delivered.create()
+    answer = await delivered.put(b"a", b"b\n", b"c")
+
+    objects = await eventually(delivered.objects)
+
+    assert answer["FailedPutCount"] == 0
+    assert len({r["RecordId"] for r in answer["RequestResponses"]}) == 3
+    assert list(objects.values()) == [b"ab\nc"]
+
+
+async def test_a_full_buffer_is_written_before_its_interval_is_over(delivered, eventually):
+    await delivered.create(BufferingHints={"SizeInMBs": 1, "IntervalInSeconds": 900})
+    record = bytes(400 * 1024)
+    await delivered.put(record, record)
+    assert await delivered.objects() == {}
+    await delivered.put(record, b"x" * 10)
+
+    objects = await eventually(delivered.objects)
+
+    assert [len(content) for content in objects.values()] == [3 * 400 * 1024 + 10]
+
+
+async def test_nothing_is_lost_while_the_bucket_is_away(
+    delivered, stream_of, cloud, lines_when, eventually
+):
+    stream = await stream_of(1)
+    await delivered.s3.delete_bucket(Bucket=delivered.name)
+    await delivered.create(stream.inner.arn, ProcessingConfiguration=NEWLINES)
+    await stream.put(*[("k", b"%d" % n) for n in range(50)])
+    engine = cloud.service("firehose")._delivery_streams[delivered.name].engine
+    await eventually(lambda: "NoSuchBucket" in engine.last_error)
+    await stream.put(*[("k", b"%d" % n) for n in range(50, 100)])
+    await delivered.s3.create_bucket(Bucket=delivered.name)
+
+    assert sorted(await lines_when(100), key=int) == [b"%d" % n for n in range(100)]
+
+
+async def test_what_is_buffered_is_delivered_when_the_stream_is_deleted(delivered):
+    await delivered.create(BufferingHints=PATIENT)
+    await delivered.put(b"kept ", b"until ", b"the end")
+    await delivered.firehose.delete_delivery_stream(DeliveryStreamName=delivered.name)
+
+    assert list((await delivered.objects()).values()) == [b"kept until the end"]
+    with pytest.raises(delivered.firehose.exceptions.ResourceNotFoundException):
+        await delivered.put(b"late")
+
+
+# The API
+
+
+async def test_a_stream_is_described_updated_and_listed(delivered, eventually):
+    await delivered.create(Prefix="a/!{timestamp:yyyy}/")
+    await delivered.firehose.update_destination(
+        DeliveryStreamName=delivered.name,
+        CurrentDeliveryStreamVersionId="1",
+        DestinationId="destinationId-000000000001",
+        ExtendedS3DestinationUpdate={"Prefix": "b/!{timestamp:yyyy}/"},
+    )
+    answer = await delivered.firehose.describe_delivery_stream(DeliveryStreamName=delivered.name)
+    description = answer["DeliveryStreamDescription"]
+    await delivered.put(b"x")
+    (key,) = await eventually(delivered.objects)
+
+    assert (description["VersionId"], description["DeliveryStreamStatus"]) == ("2", "ACTIVE")
+    s3 = description["Destinations"][0]["ExtendedS3DestinationDescription"]
+    assert (s3["Prefix"], s3["CompressionFormat"]) == ("b/!{timestamp:yyyy}/", "UNCOMPRESSED")
+    assert re.match(rf"b/\d{{4}}/{delivered.name}-2-", key)
+    with pytest.raises(delivered.firehose.exceptions.ConcurrentModificationException):
+        await delivered.firehose.update_destination(
+            DeliveryStreamName=delivered.name,
+            CurrentDeliveryStreamVersionId="1",
+            DestinationId="destinationId-000000000001",
+            ExtendedS3DestinationUpdate={"Prefix": "c/"},
+        )
+
+
+@pytest.mark.parametrize(
+    ("destination", "message"),
+    [
+        ({"CompressionFormat": "Snappy"}, "CompressionFormat Snappy is not supported"),
+        ({"BufferingHints": {"SizeInMBs": 129, "IntervalInSeconds": 60}}, "buffer 1 to 128 MiB"),
+        ({"BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 901}}, "0 to 900 seconds"),
+        ({"Prefix": "!{timestamp:yyyy"}, "not closed"),
+        ({"Prefix": "!{timestamp:QQQ}"}, "timestamp pattern 'QQQ'"),
+        ({"Prefix": "!{partitionKeyFromQuery:site}"}, "!{partitionKeyFromQuery:site}"),
+        ({"Prefix": "!{firehose:error-output-type}"}, "for ErrorOutputPrefix only"),
+        ({"CustomTimeZone": "Europe/Athens"}, "CustomTimeZone"),
+        ({"DynamicPartitioningConfiguration": {"Enabled": True}}, "DynamicPartitioning"),
+        ({"ProcessingConfiguration": {"Enabled": True, "Processors": [{"Type": "Lambda"}]}},
+         "processor Lambda"),
+    ],
+)  # fmt: skip
+async def test_a_destination_that_is_not_served_is_refused_by_name(delivered, destination, message):
+    with pytest.raises(delivered.firehose.exceptions.InvalidArgumentException) as caught:
+        await delivered.create(**destination)
+
+    assert message in str(caught.value)
+
+
+async def test_oversize_puts_and_puts_beside_a_source_are_refused(delivered, stream_of):
+    stream = await stream_of(1)
+    await delivered.create(stream.inner.arn)
+    with pytest.raises(ClientError, match="not permitted on KinesisStreamAsSource"):
+        await delivered.put(b"x")
+
+    await delivered.firehose.delete_delivery_stream(DeliveryStreamName=delivered.name)
+    await delivered.create()
+    with pytest.raises(ClientError, match="at most 1,000 KiB"):
+        await delivered.put(bytes(1000 * 1024 + 1))
+    with pytest.raises(ClientError, match="1 to 500 records"):
+        await delivered.put(*[b"x"] * 501)

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from botocore.exceptions import ClientError
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# Writes what it is given into a file, a line for each invocation; then fails as MODE says.
+CODE = """
+    import base64, json, os
+
+    def handler(event, context):
+        records = event["Records"]
+        data = [base64.b64decode(r["kinesis"]["data"]).decode() for r in records]
+        with open(os.environ["SEEN"], "a") as seen:
+            seen.write(json.dumps(event if os.environ["MODE"] == "whole" else data) + "\\n")
+        bad = [r["kinesis"]["sequenceNumber"] for r, d in zip(records, data) if d.startswith("bad")]
+        if os.environ["MODE"] == "raise" and bad:
+            raise ValueError("bad")
+        if os.environ["MODE"] == "once" and bad and not os.path.exists(os.environ["SEEN"] + ".1"):
+            open(os.environ["SEEN"] + ".1", "w").close()
+            raise ValueError("bad once")
+        if os.environ["MODE"] == "report":
+            return {"batchItemFailures": [{"itemIdentifier": number} for number in bad]}
+        if os.environ["MODE"] == "foreign":
+            return {"batchItemFailures": [{"itemIdentifier": "1"}] if bad else []}
+"""
+
+
+class Mapped:
+    """A stream, a function that notes what it gets, the mapping, and the queue behind failures."""
+
+    def __init__(self, cloud: Any, stream: Any, function: str, seen: Any, eventually: Any) -> None:
+        self.cloud, self.stream, self.function = cloud, stream, function
+        self._seen, self._eventually = seen, eventually
+        self.uuid = ""
+
+    async def create(self, *, failures: bool = False, **settings: Any) -> None:
+        client = await self.cloud.client("lambda")
+        if failures:
+            sqs = await self.cloud.client("sqs")
+            url = (await sqs.create_queue(QueueName=self.function))["QueueUrl"]
+            got = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+            queue = {"Destination": got["Attributes"]["QueueArn"]}
+            settings["DestinationConfig"] = {"OnFailure": queue}
+        answer = await client.create_event_source_mapping(
+            EventSourceArn=self.stream.inner.arn,
+            FunctionName=self.function,
+            **{"StartingPosition": "TRIM_HORIZON", **settings},
+        )
+        self.uuid = answer["UUID"]
+
+    async def put(self, *data: str, **more: Any) -> list[str]:
+        answer = await self.stream.put(*[("k", one.encode()) for one in data], **more)
+        return [record["SequenceNumber"] for record in answer["Records"]]
+
+    def seen(self) -> list[Any]:
+        return [json.loads(line) for line in self._seen.read_text().splitlines()]
+
+    async def seen_when(self, invocations: int) -> list[Any]:
+        await self._eventually(lambda: self._seen.exists() and len(self.seen()) >= invocations)
+        await self._eventually(lambda: self.status()["backlog"] == 0)
+        return self.seen()
+
+    def status(self) -> dict[str, Any]:
+        return self.cloud.service("lambda").status()["mappings"][self.uuid]
+
+    async def failure(self) -> dict[str, Any]:
+        sqs = await self.cloud.client("sqs")
+        url = (await sqs.get_queue_url(QueueName=self.function))["QueueUrl"]
+
+        async def receive() -> list[dict[str, Any]]:
+            return (await sqs.receive_message(QueueUrl=url)).get("Messages", [])
+
+        (message,) = await self._eventually(receive)
+        return json.loads(message["Body"])
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def mapped_of(cloud, stream_of, function_of, tmp_path, eventually):
+    async def create(mode: str, shards: int = 1) -> Mapped:
+        stream = await stream_of(shards)
+        seen = tmp_path / "seen"
+        variables = {"SEEN": str(seen), "MODE": mode}
+        function = await function_of(CODE, Environment={"Variables": variables})
+        return Mapped(cloud, stream, function, seen, eventually)
+
+    return create
+
+
+# Delivery
+
+
+async def test_records_are_delivered_in_order_in_batches(mapped_of):
+    mapped = await mapped_of("note")
+    await mapped.put(*[str(n) for n in range(25)])
+    await mapped.create(BatchSize=10)
+
+    batches = await mapped.seen_when(3)
+
+    assert batches == [[str(n) for n in range(start, min(start + 10, 25))] for start in (0, 10, 20)]
+    assert (mapped.status()["delivered"], mapped.status()["last_result"]) == (25, "OK")
+
+
+async def test_an_event_has_the_form_of_kinesis_events(mapped_of):
+    mapped = await mapped_of("whole")
+    (number,) = await mapped.put("x")
+    await mapped.create()
+
+    ((record,),) = [event["Records"] for event in await mapped.seen_when(1)]
+
+    arrival_s = record["kinesis"].pop("approximateArrivalTimestamp")
+    assert round(arrival_s * 1000) == mapped.stream.inner.shards[0].records[0].arrival_ms
+    assert record == {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": "k",
+            "sequenceNumber": number,
+            "data": base64.b64encode(b"x").decode(),
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": f"shardId-000000000000:{number}",
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "arn:aws:iam::123456789012:role/function",
+        "awsRegion": "us-east-1",
+        "eventSourceARN": mapped.stream.inner.arn,
+    }
+
+
+async def test_latest_delivers_what_comes_after_the_mapping(mapped_of):
+    mapped = await mapped_of("note")
+    await mapped.put("before")
+    await mapped.create(StartingPosition="LATEST")
+    await mapped.put("after")
+
+    assert await mapped.seen_when(1) == [["after"]]
+
+
+async def test_a_batching_window_ends_when_the_batch_is_full(mapped_of):
+    mapped = await mapped_of("note")
+    await mapped.create(BatchSize=3, MaximumBatchingWindowInSeconds=300)
+    for data in ("a", "b", "c"):
+        await mapped.put(data)
+
+    assert await mapped.seen_when(1) == [["a", "b", "c"]]
+
+
+async def test_a_disabled_mapping_goes_on_where_it_stopped(mapped_of, cloud, eventually):
+    mapped = await mapped_of("note")
+    client = await cloud.client("lambda")
+    await mapped.put("a")
+    await mapped.create()
+    await mapped.seen_when(1)
+    await client.update_event_source_mapping(UUID=mapped.uuid, Enabled=False)
+    await mapped.put("b")
+    assert (await client.get_event_source_mapping(UUID=mapped.uuid))["State"] == "Disabled"
+    assert mapped.status()["backlog"] == 1
+    await client.update_event_source_mapping(UUID=mapped.uuid, Enabled=True)
+
+    assert await mapped.seen_when(2) == [["a"], ["b"]]
+
+
+async def test_children_of_a_split_shard_are_delivered_after_it(mapped_of):
+    mapped = await mapped_of("once")
+    await mapped.put("bad first", "second")
+    await mapped.stream.client.split_shard(
+        StreamName=mapped.stream.name,
+        ShardToSplit="shardId-000000000000",
+        NewStartingHashKey=str(2**127),
+    )
+    await mapped.put("child", ExplicitHashKey="0")
+    await mapped.create()
+
+    assert await mapped.seen_when(3) == [
+        ["bad first", "second"],
+        ["bad first", "second"],
+        ["child"],
+    ]
+
+
+async def test_parallel_lanes_keep_the_order_of_each_key(mapped_of):
+    mapped = await mapped_of("note")
+    keys = [f"key-{n}" for n in range(6)]
+    records = [(key, f"{key}/{n}".encode()) for n in range(10) for key in keys]
+    await mapped.stream.put(*records)
+    await mapped.create(ParallelizationFactor=2, BatchSize=100)
+
+    batches = await mapped.seen_when(2)
+
+    assert len(batches) == 2
+    for key in keys:
+        of_key = [[d for d in batch if d.startswith(f"{key}/")] for batch in batches]
+        assert sorted(of_key) == [[], [f"{key}/{n}" for n in range(10)]]
+
+
+# Failure
+
+
+async def test_a_failed_batch_is_delivered_again_until_it_is_taken(mapped_of):
+    mapped = await mapped_of("once")
+    await mapped.put("bad", "good")
+    await mapped.create()
+
+    assert await mapped.seen_when(2) == [["bad", "good"], ["bad", "good"]]
+    assert mapped.status()["given_up"] == 0
+
+
+async def test_a_partial_response_repeats_from_the_first_failure(mapped_of):
+    mapped = await mapped_of("report")
+    await mapped.put("a", "b", "bad", "c")
+    await mapped.create(
+        FunctionResponseTypes=["ReportBatchItemFailures"], MaximumRetryAttempts=1, failures=True
+    )
+
+    assert await mapped.seen_when(2) == [["a", "b", "bad", "c"], ["bad", "c"]]
+    assert (await mapped.failure())["KinesisBatchInfo"]["batchSize"] == 2
+    assert (mapped.status()["delivered"], mapped.status()["given_up"]) == (2, 2)
+
+
+async def test_a_response_without_the_setting_is_not_read(mapped_of):
+    mapped = await mapped_of("report")
+    await mapped.put("a", "bad", "c")
+    await mapped.create()
+
+    assert await mapped.seen_when(1) == [["a", "bad", "c"]]
+    assert mapped.status()["delivered"] == 3
+
+
+async def test_a_response_naming_unknown_records_fails_the_whole_batch(mapped_of):
+    mapped = await mapped_of("foreign")
+    await mapped.put("a", "bad")
+    await mapped.create(
+        FunctionResponseTypes=["ReportBatchItemFailures"], MaximumRetryAttempts=1, failures=True
+    )
+
+    assert await mapped.seen_when(2) == [["a", "bad"], ["a", "bad"]]
+    assert (await mapped.failure())["KinesisBatchInfo"]["batchSize"] == 2
+
+
+async def test_bisection_singles_out_the_bad_record(mapped_of):
+    mapped = await mapped_of("raise")
+    numbers = await mapped.put("a", "b", "bad", "c")
+    await mapped.create(BisectBatchOnFunctionError=True, MaximumRetryAttempts=1, failures=True)
+
+    told = await mapped.failure()
+
+    assert await mapped.seen_when(6) == [
+        ["a", "b", "bad", "c"],
+        ["a", "b"],
+        ["bad", "c"],
+        ["bad"],
+        ["bad"],
+        ["c"],
+    ]
+    info = told["KinesisBatchInfo"]
+    assert (info["startSequenceNumber"], info["endSequenceNumber"]) == (numbers[2], numbers[2])
+    assert (mapped.status()["delivered"], mapped.status()["given_up"]) == (3, 1)
+
+
+async def test_the_failure_document_is_that_of_aws_and_later_records_go_on(mapped_of):
+    mapped = await mapped_of("raise")
+    numbers = await mapped.put("bad", "a")
+    await mapped.create(BatchSize=2, MaximumRetryAttempts=0, failures=True)
+    await mapped.put("b")
+
+    told = await mapped.failure()
+
+    assert await mapped.seen_when(2) == [["bad", "a"], ["b"]]
+    context, info = told["requestContext"], told["KinesisBatchInfo"]
+    assert set(told) == {
+        "requestContext",
+        "responseContext",
+        "version",
+        "timestamp",
+        "KinesisBatchInfo",
+    }
+    assert (context["condition"], context["approximateInvokeCount"]) == (
+        "RetryAttemptsExhausted",
+        1,
+    )
+    assert context["functionArn"].endswith(f":function:{mapped.function}")
+    assert told["responseContext"] == {
+        "statusCode": 200,
+        "executedVersion": "$LATEST",
+        "functionError": "Unhandled",
+    }
+    assert (info["startSequenceNumber"], info["endSequenceNumber"]) == (numbers[0], numbers[1])
+    assert (info["batchSize"], info["shardId"]) == (2, "shardId-000000000000")
+    assert info["streamArn"] == mapped.stream.inner.arn
+
+
+async def test_records_beyond_their_age_are_given_up_without_an_invocation(mapped_of):
+    mapped = await mapped_of("note")
+    await mapped.put("old", "new")
+    records = mapped.stream.inner.shards[0].records
+    old = records[0]
+    records[0] = type(old)(
+        old.sequence_number, old.partition_key, old.data, old.arrival_ms - 120_000
+    )
+    await mapped.create(MaximumRecordAgeInSeconds=60, failures=True)
+
+    told = await mapped.failure()
+
+    assert await mapped.seen_when(1) == [["new"]]
+    assert told["requestContext"]["condition"] == "RecordAgeExceeded"
+    assert "responseContext" not in told
+    assert told["KinesisBatchInfo"]["startSequenceNumber"] == old.sequence_number
+
+
+# The API
+
+
+async def test_a_pair_of_stream_and_function_is_mapped_once(mapped_of, cloud):
+    mapped = await mapped_of("note")
+    client = await cloud.client("lambda")
+    await mapped.create(BatchSize=7)
+
+    with pytest.raises(client.exceptions.ResourceConflictException, match=mapped.uuid):
+        await mapped.create()
+    listed = await client.list_event_source_mappings(FunctionName=mapped.function)
+    assert [(m["UUID"], m["BatchSize"]) for m in listed["EventSourceMappings"]] == [
+        (mapped.uuid, 7)
+    ]
+    await client.delete_event_source_mapping(UUID=mapped.uuid)
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        await client.get_event_source_mapping(UUID=mapped.uuid)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}, "FilterCriteria is not supported"),
+        ({"TumblingWindowInSeconds": 30}, "TumblingWindowInSeconds is not supported"),
+        ({"EventSourceArn": "arn:aws:sqs:us-east-1:123456789012:q"}, "only Kinesis streams"),
+        ({"EventSourceArn": "arn:aws:kinesis:us-east-1:123456789012:stream/none"}, "not found"),
+    ],
+)
+async def test_a_mapping_that_is_not_served_is_refused_by_name(mapped_of, cloud, settings, message):
+    mapped = await mapped_of("note")
+    client = await cloud.client("lambda")
+
+    with pytest.raises(ClientError) as caught:
+        await client.create_event_source_mapping(
+            **{
+                "EventSourceArn": mapped.stream.inner.arn,
+                "FunctionName": mapped.function,
+                "StartingPosition": "LATEST",
+                **settings,
+            }
+        )
+    assert message in str(caught.value)
