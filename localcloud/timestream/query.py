@@ -90,6 +90,8 @@ class QueryEngine:
             ) from error
         except duckdb.Error as error:
             text = str(error).split("\n", 1)[0].removeprefix("Binder Error: ")
+            if "Division by zero" in text:
+                text = "Division by zero"
             raise AwsError("ValidationException", text) from error
         columns = [
             {"Name": name, "Type": {"ScalarType": _scalar_type(kind)}}

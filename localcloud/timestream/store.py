@@ -69,7 +69,8 @@ class Store:
     def __init__(self) -> None:
         self._connection = duckdb.connect(
             ":memory:",
-            config={"threads": "2", "memory_limit": MEMORY_LIMIT},
+            # Integers divide to integers, as in Timestream.
+            config={"threads": "2", "memory_limit": MEMORY_LIMIT, "integer_division": "true"},
         )
         # No query reaches the machine's files or network, and none can change that.
         self._connection.execute("SET enable_external_access = false")

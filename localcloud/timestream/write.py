@@ -109,6 +109,7 @@ def _write_one(
     for dimension in dimensions:
         if dimension in data.columns and dimension not in data.dimensions:
             raise _Rejected(f"The dimension {dimension} exists in the table as a measure.")
+    _check_new_columns(data, [*dimensions, *measures])
     key = (time_ns, name, *sorted(dimensions.items()))
     fingerprint = hash(tuple(sorted(measures.items())))
     old = data.index.get(key)
@@ -138,6 +139,16 @@ def _write_one(
     row.update({column: value for column, (_, value) in measures.items()})
     store.insert(data, key, version, fingerprint, row)
     return in_memory
+
+
+def _check_new_columns(data: TableStore, names: list[str]) -> None:
+    """SQL takes names without regard to case, so no two columns may differ in that alone."""
+    new = [name for name in names if name not in data.columns]
+    taken = {column.lower() for column in data.columns} if new else set()
+    for name in new:
+        if name.lower() in taken:
+            raise _Rejected(f"The name {name} is taken by another column of the table.")
+        taken.add(name.lower())
 
 
 def _time_ns(record: Mapping[str, Any]) -> int:
@@ -233,5 +244,10 @@ def _value(name: str, kind: Any, text: Any) -> Any:
         return number
     if not _INTEGER.match(text) or not -(2**63) <= int(text) < 2**63:
         raise _Rejected(f"The measure {name} is not a valid {kind}.")
+    if kind != "TIMESTAMP":
+        return int(text)
     # A TIMESTAMP measure is in milliseconds since the epoch.
-    return int(text) * 1_000_000 if kind == "TIMESTAMP" else int(text)
+    nanoseconds = int(text) * 1_000_000
+    if not -(2**63) < nanoseconds < 2**63:
+        raise _Rejected(f"The measure {name} is not a valid {kind}.")
+    return nanoseconds
