@@ -8,6 +8,7 @@ which a reading was due, so a stall shows in full (no coordinated omission).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from simulator.transports import Outgoing
 from simulator.transports.kinesis import KinesisTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from pathlib import Path
 
     from fleetcast.target import Target
@@ -145,7 +146,9 @@ async def signing_key(target: Target, outputs: StackOutputs) -> bytes:
         TargetError: it cannot be read.
     """
     try:
-        async with target.client("secretsmanager", connect_timeout=5) as client:
+        async with target.client(
+            "secretsmanager", connect_timeout=5, retries={"total_max_attempts": 2}
+        ) as client:
             answer = await client.get_secret_value(SecretId=outputs.signing_secret_arn)
     except (ClientError, BotoCoreError, OSError) as error:
         raise TargetError(key_unreadable(target, error)) from error
@@ -216,13 +219,21 @@ async def drive(
                 complete = True
             finally:
                 if not complete:
-                    # Shielded: a second interrupt must not cost the ledger its last rows.
-                    await asyncio.shield(transport.abandon(GRACE_S))
+                    await _to_its_end(transport.abandon(GRACE_S))
                 ledger.flush()
                 summary = driver.summary(complete=complete)
                 events.add("run_ended", **_summary_event(summary))
                 driver.report()
     return summary
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits work; another cancellation must not cost the ledger its last rows."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 def _summary_event(summary: RunSummary) -> dict[str, Any]:

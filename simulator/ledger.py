@@ -126,7 +126,7 @@ class LedgerWriter:
         )
         path = self._folder / f"part-{self._name}-{self._parts:06d}.parquet"
         temporary = path.with_suffix(".tmp")
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
         temporary.replace(path)
         self._parts += 1
 
@@ -149,9 +149,13 @@ def read(run_dir: Path) -> pa.Table:
     tables = []
     for part in sorted(folder.glob("part-*.parquet")):
         try:
-            tables.append(pq.read_table(part, schema=SCHEMA))
-        except (pa.ArrowInvalid, OSError) as error:
+            table = pq.read_table(part, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
             raise UsageError(f"{part} is no readable part of a ledger: {error}") from error
+        # A column that is missing would be read as nulls.
+        if table.schema != SCHEMA:
+            raise UsageError(f"{part} is no readable part of a ledger: its columns are others")
+        tables.append(table)
     known = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     for journal in journals:
         lost = _unknown_rows(run_dir, journal, known)

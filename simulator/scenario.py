@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_DEVICES = 10_000_000
+# Readings carry the numbers of their class and fault in a byte each.
+MAX_KINDS = 255
 # A device's readings are told apart by their millisecond, so they must be further apart than that.
 MIN_GAP_S = 0.002
-_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TAKEN = {
     "seq",
     "arrived_ms",
@@ -64,7 +66,7 @@ class FleetSpec(_Model):
 
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)]
     sites: Annotated[int, Field(ge=1, le=100_000)] = 1
-    classes: Annotated[list[DeviceClass], Field(min_length=1)]
+    classes: Annotated[list[DeviceClass], Field(min_length=1, max_length=MAX_KINDS)]
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
@@ -115,7 +117,7 @@ class Scenario(_Model):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     fleet: FleetSpec
     rate: Annotated[list[Phase], Field(min_length=1)]
-    faults: list[AnyFault] = []
+    faults: Annotated[list[AnyFault], Field(max_length=MAX_KINDS)] = []
     expect: Expectations = Expectations()
 
     @property
@@ -156,7 +158,7 @@ class Scenario(_Model):
                     f"faults: {fault.name} is at no time of the run of {profile.duration_s:g} s"
                 )
             if fault.alarm is not None:
-                _known_alarm(fault.alarm)
+                _known_alarm(fault.alarm, f"faults: {fault.name}: ")
 
     def with_overrides(
         self,
@@ -198,7 +200,7 @@ class Scenario(_Model):
 
     def save(self, path: Path, run: RunInfo) -> None:
         """Writes the resolved scenario with its run, as `load_run` reads it."""
-        told = {**self.model_dump(mode="json", exclude_none=True), "run": asdict(run)}
+        told = {**self.model_dump(mode="json"), "run": asdict(run)}
         told["run"]["devices_slice"] = list(run.devices_slice)
         path.write_text(yaml.safe_dump(told, sort_keys=False, width=100))
 
@@ -245,7 +247,7 @@ def load_run(folder: Path) -> tuple[Scenario, RunInfo]:
         run = dict(value.pop("run"))
         run["devices_slice"] = tuple(run["devices_slice"])
         info = RunInfo(**run)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: the run it belongs to is not described ({error})") from error
     return _validate(path, value, nodes), info
 
@@ -256,7 +258,7 @@ def validate_run_id(run_id: str) -> None:
     Raises:
         UsageError: it cannot.
     """
-    if not _RUN_ID.match(run_id):
+    if not _RUN_ID.fullmatch(run_id):
         raise UsageError(
             f"run id {run_id!r}: use up to 64 letters, digits, '-', '_' and '.', "
             "a letter or digit first"
@@ -286,9 +288,33 @@ def _parse(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         where = f":{mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
         raise UsageError(f"{path}{where}: not YAML: {what}") from error
+    except ValueError as error:
+        # A date such as 2024-13-45: PyYAML passes on what the constructor says.
+        raise UsageError(f"{path}: not YAML: {error}") from error
+    _refuse_repeats(path, nodes)
     if not isinstance(value, dict):
         raise UsageError(f"{path}: a scenario is a mapping with name, fleet and rate")
     return value, nodes
+
+
+def _refuse_repeats(path: Path, root: yaml.Node | None) -> None:
+    """Refuses a key that is twice in a mapping, of which YAML would silently drop the first."""
+    waiting, visited = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in visited:
+            continue
+        visited.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise UsageError(f"{path}:{line}: {key.value!r} is there twice: keep one")
+                seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+                waiting.append(value)
 
 
 def _validate(path: Path, value: dict[str, Any], nodes: yaml.Node | None) -> Scenario:
@@ -323,11 +349,7 @@ def _line(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
 def _first(error: ValidationError) -> str:
     """The first problem in one line: where, what, what to do."""
     problem = error.errors()[0]
-    names = {"constant", "ramp", "overheat", "corrupt", "uniform", "normal", "sine",
-             "ornstein_uhlenbeck", "random_walk", "battery"}  # fmt: skip
-    # pydantic puts the tag of a union into the location; the file has no such level.
-    parts = [str(part) for part in problem["loc"] if part not in names]
-    where = ".".join(parts)
+    where = ".".join(str(part) for part in _path_in_file(problem["loc"]))
     text = problem["msg"].removeprefix("Value error, ")
     match problem["type"]:
         case "union_tag_invalid":
@@ -353,11 +375,25 @@ def _first(error: ValidationError) -> str:
     return f"{where}: {text}" if where else text
 
 
-def _known_alarm(name: str) -> str:
+def _path_in_file(location: tuple[Any, ...]) -> list[Any]:
+    """A location without the tag of a union, which pydantic puts in and the file has no level of.
+
+    It comes after the number in `rate` and `faults` and after the name in `signals`; a signal may
+    well be named like a model.
+    """
+    parts = list(location)
+    if parts[:1] in (["rate"], ["faults"]):
+        del parts[2:3]
+    elif parts[3:4] == ["signals"]:
+        del parts[5:6]
+    return parts
+
+
+def _known_alarm(name: str, where: str = "") -> str:
     if name not in ALARM_NAMES:
         close = difflib.get_close_matches(name, ALARM_NAMES, 1)
         hint = f"did you mean {close[0]}?" if close else "known are " + ", ".join(ALARM_NAMES)
-        raise ValueError(f"unknown alarm {name!r}: {hint}")
+        raise ValueError(f"{where}unknown alarm {name!r}: {hint}")
     return name
 
 

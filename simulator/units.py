@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
 _RATE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h)\s*$")
@@ -49,7 +52,22 @@ def rate_per_s(value: Any) -> float:
     return rate
 
 
+def _written(value: float, unit: str, read: Callable[[str], float]) -> str | float:
+    """A number with its unit where that reads back as the very same number; else the number."""
+    text = f"{value:.9g}{unit}"
+    try:
+        return text if read(text) == value else value
+    except ValueError:
+        return value
+
+
 Duration = Annotated[
-    float, BeforeValidator(duration_s), PlainSerializer(lambda seconds: f"{seconds:.9g}s")
+    float,
+    BeforeValidator(duration_s),
+    PlainSerializer(lambda seconds: _written(seconds, "s", duration_s)),
 ]
-Rate = Annotated[float, BeforeValidator(rate_per_s), PlainSerializer(lambda rate: f"{rate:.9g}/s")]
+Rate = Annotated[
+    float,
+    BeforeValidator(rate_per_s),
+    PlainSerializer(lambda rate: _written(rate, "/s", rate_per_s)),
+]

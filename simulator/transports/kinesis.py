@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
+import aiohttp
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -215,9 +217,10 @@ class KinesisTransport:
         records = [{"Data": reading.payload, "PartitionKey": reading.key} for reading in batch]
         try:
             answer = await self._client.put_records(StreamName=self._stream, Records=records)
-        except (EndpointConnectionError, ConnectTimeoutError):
+        except (EndpointConnectionError, ConnectTimeoutError) as error:
             # No connection: nothing of this attempt left the machine.
-            self._set_failed(batch, maybe_landed)
+            if _never_connected(error):
+                self._set_failed(batch, maybe_landed)
             return batch
         except ClientError as error:
             self._set_failed(batch, maybe_landed)
@@ -226,10 +229,14 @@ class KinesisTransport:
                 return batch
             self._finish(batch)
             return []
-        except (BotoCoreError, OSError, TimeoutError):
+        except Exception:  # noqa: BLE001 - botocore's parser passes on whatever it stumbles over
             # Sent, perhaps, and no answer: it may have landed. Trying again may duplicate it.
             return batch
-        return self._settle(batch, answer["Records"], maybe_landed)
+        results = answer.get("Records", ())
+        if len(results) != len(batch):
+            # As from something in between that is not Kinesis: no answer either.
+            return batch
+        return self._settle(batch, results, maybe_landed)
 
     def _settle(
         self, batch: list[Outgoing], results: Sequence[dict[str, Any]], maybe_landed: set[int]
@@ -265,6 +272,14 @@ class KinesisTransport:
         self._done(readings)
         if not self._open:
             self._idle.set()
+
+
+def _never_connected(error: EndpointConnectionError | ConnectTimeoutError) -> bool:
+    """Whether no connection came about; aiobotocore says the same of one that was reset later."""
+    cause = error.kwargs.get("error")
+    return isinstance(error, ConnectTimeoutError) or isinstance(
+        cause, aiohttp.ClientConnectorError | socket.gaierror
+    )
 
 
 def _preflight(target: Target, stream: str, error: Exception) -> str:

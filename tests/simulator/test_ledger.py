@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetcast.errors import UsageError
+from simulator import ledger
+from simulator.codec import Encoder
+from simulator.engine import outgoing
+from simulator.fleet import Fleet
+from simulator.ledger import ACKED, FAILED, UNKNOWN, LedgerWriter, Row
+
+WHOLE = (0, 50)
+# Takes its run from a folder and drives it; even readings land, odd ones never get an answer.
+DRIVER = """
+import asyncio, dataclasses, sys, time
+from pathlib import Path
+from simulator import ledger
+from simulator.engine import drive
+from simulator.scenario import load_run
+
+ledger.PART_ROWS = 40
+
+class Half:
+    in_flight = backlog = 0
+    def __init__(self, done):
+        self.done = done
+    async def __aenter__(self):
+        return self
+    async def __aexit__(self, *_):
+        pass
+    def send(self, readings):
+        landed = [reading for reading in readings if reading.row.k % 2 == 0]
+        for reading in landed:
+            reading.row.outcome, reading.row.attempts = ledger.ACKED, 1
+            reading.row.sent_ns = reading.row.acked_ns = time.time_ns()
+            reading.row.shard, reading.row.sequence_number = "s-0", str(reading.row.k)
+        self.done(landed)
+    async def drain(self):
+        await asyncio.Event().wait()
+    async def abandon(self, grace_s):
+        pass
+
+folder = Path(sys.argv[1])
+scenario, run = load_run(folder)
+asyncio.run(drive(scenario, run, b"key", folder, Half, progress=lambda _: None))
+"""
+
+
+def rows_of(scenario, run, count: int) -> list[Row]:
+    """Rows of the first readings of a run, not sent yet."""
+    fleet = Fleet(scenario, run)
+    encoder = Encoder(fleet, b"key")
+    made = [
+        reading.row
+        for block in fleet.blocks(0, count)
+        for reading in outgoing(fleet, block, encoder.encode(block))
+    ]
+    assert len(made) == count
+    return made
+
+
+def ack(row: Row) -> Row:
+    row.outcome, row.attempts = ACKED, 1
+    row.sent_ns, row.acked_ns = row.scheduled_ns + 1, row.scheduled_ns + 2
+    row.shard, row.sequence_number = "shardId-000000000001", f"49{row.k:054d}"
+    return row
+
+
+@pytest.fixture
+def started(tmp_path, scenario_of, run_of):
+    scenario = scenario_of(
+        faults=[{"name": "broken", "kind": "corrupt", "share": 0.3, "duration": "5s"}]
+    )
+    run = run_of(scenario)
+    scenario.save(tmp_path / "scenario.yaml", run)
+    return tmp_path, scenario, run
+
+
+def test_rows_come_back_as_they_were_written(started):
+    folder, scenario, run = started
+    rows = [ack(row) for row in rows_of(scenario, run, 100)]
+    rows[3].outcome, rows[3].acked_ns, rows[3].sequence_number = FAILED, None, None
+    with LedgerWriter(folder, run.id, WHOLE) as writer:
+        writer.release(100)
+        writer.record(rows)
+    table = ledger.read(folder)
+    assert table.schema == ledger.SCHEMA
+    names = [name for name in ledger.SCHEMA.names if name != "run"]
+    assert table.select(names).to_pylist() == [
+        {name: getattr(row, name) for name in names} for row in rows
+    ]
+    assert set(table.column("run").to_pylist()) == {"run-1"}
+    assert "broken" in table.column("fault").to_pylist()
+
+
+def test_rows_come_back_in_the_order_of_the_readings(started):
+    folder, scenario, run = started
+    rows = [ack(row) for row in rows_of(scenario, run, 60)]
+    with LedgerWriter(folder, run.id, WHOLE) as writer:
+        writer.release(60)
+        writer.record(rows[40:])
+        writer.flush()
+        writer.record(rows[20:40])
+        writer.record(rows[:20])
+    assert ledger.read(folder).column("k").to_pylist() == list(range(60))
+
+
+def test_a_part_is_written_when_it_is_full_and_at_the_end(started, monkeypatch):
+    monkeypatch.setattr(ledger, "PART_ROWS", 10)
+    folder, scenario, run = started
+    rows = [ack(row) for row in rows_of(scenario, run, 25)]
+    parts = folder / "ledger"
+    with LedgerWriter(folder, run.id, WHOLE) as writer:
+        writer.release(25)
+        for row in rows:
+            writer.record([row])
+        assert [part.name for part in sorted(parts.glob("part-*"))] == [
+            "part-00000000-00000050-000000.parquet",
+            "part-00000000-00000050-000001.parquet",
+        ]
+    sizes = [pq.read_metadata(part).num_rows for part in sorted(parts.glob("part-*.parquet"))]
+    assert sizes == [10, 10, 5]
+    assert ledger.read(folder).num_rows == 25
+
+
+def test_the_journal_tells_what_is_released_before_it_is_sent(started):
+    folder, _, run = started
+    writer = LedgerWriter(folder, run.id, WHOLE)
+    journal = folder / "ledger" / "released-00000000-00000050.jsonl"
+    assert [json.loads(line) for line in journal.read_text().splitlines()] == [{"slice": [0, 50]}]
+    writer.release(7)
+    writer.release(19)
+    told = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert told == [{"slice": [0, 50]}, {"released": 7}, {"released": 19}]
+    writer.close()
+
+
+def test_a_run_that_released_nothing_has_an_empty_ledger(started):
+    folder, _, run = started
+    LedgerWriter(folder, run.id, WHOLE).close()
+    table = ledger.read(folder)
+    assert table.num_rows == 0
+    assert table.schema == ledger.SCHEMA
+
+
+def test_what_was_released_and_is_in_no_part_is_unknown(started):
+    folder, scenario, run = started
+    rows = rows_of(scenario, run, 100)
+    with LedgerWriter(folder, run.id, WHOLE) as writer:
+        writer.release(80)
+        writer.record([ack(row) for row in rows[:60] if row.k % 3])
+    told = ledger.read(folder).to_pylist()
+    assert [row["k"] for row in told] == list(range(80))
+    for row, planned in zip(told, rows[:80], strict=True):
+        landed = planned.k < 60 and planned.k % 3 != 0
+        assert row["outcome"] == (ACKED if landed else UNKNOWN)
+        assert row["attempts"] == (1 if landed else 0)
+        for name in ("device", "seq", "event_time_ns", "scheduled_ns", "fault"):
+            assert row[name] == getattr(planned, name)
+        if not landed:
+            assert row["run"] == run.id
+            assert row["sent_ns"] is row["acked_ns"] is row["sequence_number"] is None
+
+
+def test_a_line_of_the_journal_that_was_cut_off_is_left_out(started):
+    folder, _, run = started
+    with LedgerWriter(folder, run.id, WHOLE) as writer:
+        writer.release(12)
+    journal = folder / "ledger" / "released-00000000-00000050.jsonl"
+    with journal.open("a") as file:
+        file.write('{"released": 4')
+    assert Counter(ledger.read(folder).column("outcome").to_pylist()) == {UNKNOWN: 12}
+
+
+def test_a_part_that_was_never_finished_is_left_out(started):
+    folder, _, run = started
+    with LedgerWriter(folder, run.id, WHOLE) as writer:
+        writer.release(12)
+    (folder / "ledger" / "part-00000000-00000050-000000.tmp").write_bytes(b"PAR1half")
+    assert Counter(ledger.read(folder).column("outcome").to_pylist()) == {UNKNOWN: 12}
+
+
+def test_the_slices_of_several_processes_make_one_ledger(started, run_of):
+    folder, scenario, run = started
+    first, second = (0, 20), (20, 50)
+    one = rows_of(scenario, run_of(scenario, first), 200)
+    with LedgerWriter(folder, run.id, first) as writer:
+        writer.release(200)
+        writer.record(ack(row) for row in one)
+    with LedgerWriter(folder, run.id, second) as writer:
+        writer.release(30)
+    told = ledger.read(folder).to_pylist()
+    assert [row["k"] for row in told if row["outcome"] == ACKED] == [row.k for row in one]
+    lost = [row for row in told if row["outcome"] == UNKNOWN]
+    planned = rows_of(scenario, run_of(scenario, second), 30)
+    assert [(row["k"], row["device"]) for row in lost] == [(row.k, row.device) for row in planned]
+    assert len(told) == 230
+
+
+def test_a_folder_without_a_ledger_is_refused(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        ledger.read(tmp_path)
+    assert str(caught.value) == f"no ledger in {tmp_path}: was the run ever started?"
+
+
+@pytest.fixture
+def written(started):
+    folder, scenario, run = started
+    with LedgerWriter(folder, run.id, WHOLE) as writer:
+        writer.release(100)
+        writer.record([ack(row) for row in rows_of(scenario, run, 100)])
+    return folder, folder / "ledger" / "part-00000000-00000050-000000.parquet"
+
+
+@pytest.fixture
+def intact(written):
+    folder, part = written
+    return SimpleNamespace(part=part.read_bytes(), table=ledger.read(folder))
+
+
+def test_a_damaged_part_is_refused_by_name(written):
+    folder, part = written
+    whole = part.read_bytes()
+    for damaged in (b"", b"PAR1", whole[: len(whole) // 2], whole[:-9] + b"\xff" + whole[-8:]):
+        part.write_bytes(damaged)
+        with pytest.raises(UsageError) as caught:
+            ledger.read(folder)
+        assert str(caught.value).startswith(f"{part} is no readable part of a ledger: ")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"k": pa.array(["zero", "one"])},
+        {"k": pa.array([[0], [1]])},
+        {"unlike": pa.array([1, 2])},
+        {"k": pa.array([0, 1], pa.int64())},
+    ],
+)
+def test_a_part_with_other_columns_is_refused_by_name(written, other):
+    folder, part = written
+    pq.write_table(pa.table(other), part)
+    with pytest.raises(UsageError) as caught:
+        ledger.read(folder)
+    assert str(caught.value).startswith(f"{part} is no readable part of a ledger: ")
+
+
+@settings(
+    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_flipped_bit_is_never_taken_for_a_reading(written, intact, data):
+    folder, part = written
+    damaged = bytearray(intact.part)
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    part.write_bytes(damaged)
+    try:
+        told = ledger.read(folder)
+    except UsageError as error:
+        complaint = str(error)
+    else:
+        assert told.equals(intact.table)
+        return
+    assert complaint.startswith(f"{part} is no readable part of a ledger: ")
+
+
+def test_a_killed_process_leaves_a_ledger_in_which_what_was_on_its_way_is_unknown(
+    tmp_path, scenario_of, run_of
+):
+    scenario = scenario_of(rate=[{"shape": "constant", "rate": "1000/s", "duration": "10m"}])
+    run = run_of(scenario, start_ms=int(time.time() * 1000))
+    scenario.save(tmp_path / "scenario.yaml", run)
+    folder = tmp_path / "ledger"
+    child = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)])
+    try:
+        while len(list(folder.glob("part-*.parquet"))) < 5:
+            assert child.poll() is None, "the run ended by itself"
+            time.sleep(0.01)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert child.returncode == -signal.SIGKILL
+
+    journal = (folder / "released-00000000-00000050.jsonl").read_text().splitlines()
+    released = json.loads(journal[-1])["released"]
+    parts = [pq.read_table(part) for part in folder.glob("part-*.parquet")]
+    landed = {k for part in parts for k in part.column("k").to_pylist()}
+    told = ledger.read(tmp_path).to_pylist()
+    assert len(landed) >= 200
+    assert all(k % 2 == 0 for k in landed)
+    assert [row["k"] for row in told] == list(range(released))
+    assert {row["k"] for row in told if row["outcome"] == ACKED} == landed
+    assert {row["k"] for row in told if row["outcome"] == UNKNOWN} == (
+        set(range(released)) - landed
+    )
+    assert [
+        (row["device"], row["seq"], row["event_time_ns"], row["scheduled_ns"]) for row in told
+    ] == [
+        (row.device, row.seq, row.event_time_ns, row.scheduled_ns)
+        for row in rows_of(scenario, run, released)
+    ]
