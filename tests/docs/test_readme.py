@@ -29,6 +29,11 @@ def test_links_and_files_that_a_page_names_are_there(page: str) -> None:
         if "://" not in link:
             assert ((ROOT / page).parent / link).exists(), link
     for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]*(?:\.py|\.yaml|/)?)`", text):
-        places = [ROOT, *ROOT.glob("[a-z]*/"), *ROOT.glob("[a-z]*/[a-z]*/")]
+        places = [
+            ROOT,
+            *ROOT.glob("[a-z]*/"),
+            *ROOT.glob("[a-z]*/[a-z]*/"),
+            *ROOT.glob("[a-z]*/[a-z]*/[a-z]*/"),
+        ]
         if not name.startswith("runs/"):
             assert any((place / name).exists() for place in places), name

@@ -142,9 +142,16 @@ class Cloud:
                 Records=records[first : first + 100],
             )
 
-    async def put_object(self, lines: Iterable[bytes], *, body: bytes | None = None) -> str:
-        """An object of the archive, written now."""
-        hour = time.strftime("%Y/%m/%d/%H", time.gmtime())
+    async def put_object(
+        self,
+        lines: Iterable[bytes],
+        *,
+        body: bytes | None = None,
+        arrived_ms: int | None = None,
+    ) -> str:
+        """An object of the archive, written now, of records that arrived now or at `arrived_ms`."""
+        arrived_s = time.time() if arrived_ms is None else arrived_ms / 1000
+        hour = time.strftime("%Y/%m/%d/%H", time.gmtime(arrived_s))
         key = f"{self.outputs.archive_prefix}{hour}/{uuid.uuid4().hex}.gz"
         content = gzip.compress(b"".join(line + b"\n" for line in lines)) if body is None else body
         bucket = self.outputs.archive_bucket

@@ -120,9 +120,9 @@ async def test_unknown_readings_may_be_there_or_not_and_failed_ones_must_not(
 async def test_an_object_written_after_the_deadline_is_late(
     cloud: Any, make_run: Callable[..., Any]
 ) -> None:
-    run = make_run()
+    run = make_run(start_ms=int(time.time() * 1000) - 120_000)
     lines = list(run.payloads.values())
-    await cloud.put_object(lines)
+    await cloud.put_object(lines, arrived_ms=run.info.start_ms)
     assert await look(cloud, run, late_after_s=-60) == Landed(unique=len(lines), late=len(lines))
 
 
