@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests wait more than they work: one process more than there are cores on the smallest machine.
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 READY := $(VENV)/.ready
 
 .PHONY: help setup demo test lint format bench lock clean
