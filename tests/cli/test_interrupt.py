@@ -6,11 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fleetcast import cloudctl
 from simulator import ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def belonging_to(port: str) -> list[str]:
@@ -28,6 +32,18 @@ def belonging_to(port: str) -> list[str]:
     return found
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes that are started can be interrupted, even where the tests run in the background.
+
+    A shell makes what it starts there ignore SIGINT, and their children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_an_interrupted_demo_leaves_a_readable_ledger_and_no_process(
