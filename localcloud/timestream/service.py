@@ -54,7 +54,7 @@ class TimestreamService:
         """Tables with the records they hold."""
         return {
             "tables": {
-                f"{table.database}.{table.name}": len(self._store.tables[table.storage].index)
+                f"{table.database}.{table.name}": self._store.tables[table.storage].count()
                 for table in self._catalog.tables()
             },
             "unsupported": ["scheduled queries", "PrepareQuery", "batch load", "time series type"],

@@ -1,6 +1,9 @@
 """WriteRecords: what is accepted, what is rejected and why.
 
-Follows the API reference of WriteRecords and RejectedRecord, and "Quotas in Timestream".
+Follows the API reference of WriteRecords and RejectedRecord, and "Quotas in Timestream". A call is
+read as a whole before any of it is stored, so that a malformed one leaves nothing behind. What is
+the same for many records, their dimensions and the names and types of their measures, is checked
+when it is first seen; afterwards it is looked up.
 """
 
 from __future__ import annotations
@@ -11,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
-from localcloud.timestream.store import SQL_TYPES, Store, TableStore, now_ns
+from localcloud.timestream.store import SQL_TYPES, Shape, Store, TableStore, now_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from localcloud.timestream.catalog import Table
 
@@ -34,6 +37,8 @@ UNITS_NS = {
 RESERVED = {"time", "measure_name", "measure_value", "ts_non_existent_col"}
 _INTEGER = re.compile(r"^-?\d{1,19}$")
 
+Pairs = tuple[tuple[str, str], ...]
+
 
 class _Rejected(Exception):  # noqa: N818 - it is not an error of the program
     def __init__(self, why: str, existing_version: int | None = None) -> None:
@@ -51,11 +56,40 @@ class Ingested:
     rejected: list[dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The times that are taken, [oldest, newest), and from when on they go to the memory store."""
+
+    oldest_ns: int
+    newest_ns: int
+    memory_ns: int
+
+    @classmethod
+    def of(cls, table: Table) -> _Window:
+        now = now_ns()
+        memory = oldest = now - table.memory_hours * HOUR_NS
+        if table.magnetic_writes.get("EnableMagneticStoreWrites"):
+            oldest = min(oldest, now - table.magnetic_days * DAY_NS)
+        return cls(oldest, now + FUTURE_NS, memory)
+
+
+@dataclass(slots=True)
+class _Decoded:
+    """A record as it was given: well-formed, and not compared with the table yet."""
+
+    time_ns: int
+    version: int
+    name: str
+    dimensions: Pairs
+    measures: Pairs
+    values: list[Any]
+
+
 def write_records(store: Store, table: Table, body: Mapping[str, Any]) -> Ingested:
     """Stores the records of a call that are valid; tells the others with their reasons.
 
     Raises:
-        AwsError: ValidationException, where the call as a whole is malformed.
+        AwsError: ValidationException, where the call as a whole is malformed; nothing is stored.
     """
     records = body["Records"]
     if not isinstance(records, list) or not 1 <= len(records) <= MAX_RECORDS:
@@ -65,83 +99,125 @@ def write_records(store: Store, table: Table, body: Mapping[str, Any]) -> Ingest
             f"Member must have length less than or equal to {MAX_RECORDS}",
         )
     common = body.get("CommonAttributes") or {}
-    common_dimensions = common.get("Dimensions") or []
+    common_dimensions = common.get("Dimensions") or ()
+    window = _Window.of(table)
     data = store.tables[table.storage]
-    now = now_ns()
+    decoded = [_read(data, window, common, common_dimensions, given) for given in records]
     rejected = []
-    memory = magnetic = 0
-    for index, given in enumerate(records):
-        record = {**common, **given}
-        record["Dimensions"] = [*common_dimensions, *(given.get("Dimensions") or [])]
+    memory = 0
+    for index, record in enumerate(decoded):
         try:
-            if _write_one(store, table, data, record, now):
-                memory += 1
-            else:
-                magnetic += 1
+            if isinstance(record, _Rejected):
+                raise record
+            _store(store, data, record)
+            memory += record.time_ns >= window.memory_ns
         except _Rejected as why:
             entry: dict[str, Any] = {"RecordIndex": index, "Reason": why.why}
             if why.existing_version is not None:
                 entry["ExistingVersion"] = why.existing_version
             rejected.append(entry)
-    return Ingested(memory, magnetic, rejected)
+    return Ingested(memory, len(records) - len(rejected) - memory, rejected)
 
 
-def _write_one(
-    store: Store, table: Table, data: TableStore, record: dict[str, Any], now: int
-) -> bool:
-    """Stores one record; True where its time is in the memory store's window."""
+def _read(
+    data: TableStore,
+    window: _Window,
+    common: Mapping[str, Any],
+    common_dimensions: Sequence[Mapping[str, Any]],
+    given: Mapping[str, Any],
+) -> _Decoded | _Rejected:
+    """A record, or why it is rejected."""
+    try:
+        dimensions = [*common_dimensions, *(given.get("Dimensions") or ())]
+        return _decode(data, window, {**common, **given}, dimensions)
+    except _Rejected as why:
+        return why
+
+
+def _decode(
+    data: TableStore,
+    window: _Window,
+    record: Mapping[str, Any],
+    dimensions: Sequence[Mapping[str, Any]],
+) -> _Decoded:
     time_ns = _time_ns(record)
-    in_memory = _check_window(table, time_ns, now)
-    dimensions = _dimensions(record)
+    if not window.oldest_ns <= time_ns < window.newest_ns:
+        raise _Rejected(
+            "The record timestamp is outside the time range "
+            f"[{window.oldest_ns // 1_000_000}, {window.newest_ns // 1_000_000}) "
+            "of the data ingestion window."
+        )
+    pairs = _dimensions(data, dimensions)
     name = record.get("MeasureName")
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
         raise _Rejected("The measure name must have 1 to 256 characters.")
-    measures = _measures(record, name)
+    measures, values = _measures(data, record, name)
     version = record.get("Version", 1)
     if not isinstance(version, int) or version < 1:
         raise _Rejected("The version must be a positive integer.")
-    for column, (kind, _) in measures.items():
+    return _Decoded(time_ns, version, name, pairs, measures, values)
+
+
+def _store(store: Store, data: TableStore, record: _Decoded) -> None:
+    """Stores one record.
+
+    Raises:
+        _Rejected: it does not fit the table, or what the table has of its time.
+    """
+    shape = data.shapes.get(record.measures)
+    series = data.series.get((record.name, record.dimensions))
+    if shape is None:
+        _check_measures(data, record)
+        shape = Shape.of(record.measures)
+    if series is None:
+        _check_dimensions(data, record.dimensions)
+        _check_fresh(data, [name for name, _ in record.dimensions])
+    values = [record.values[at] for at in shape.order]
+    fingerprint = hash((shape.token, *values))
+    row = None if series is None else series.rows.get(record.time_ns)
+    if row is not None:
+        existing, version = data.versions[row], record.version
+        if version == existing and fingerprint == data.fingerprints[row]:
+            return
+        if version < existing:
+            raise _Rejected(
+                f"The record version {version} is lower than the existing version {existing}. "
+                "A higher version is required to update the measure value.",
+                existing,
+            )
+        if version == existing:
+            raise _Rejected(
+                "A record already exists with the same time, dimensions, measure name, and record "
+                "version. A unique record or a higher record version is required to update the "
+                "measure value.",
+                existing,
+            )
+    if series is None:
+        series = data.add_series(record.name, record.dimensions)
+    data.add_shape(record.measures, shape, record.name)
+    store.insert(data, series, shape, record.time_ns, record.version, fingerprint, values)
+
+
+def _check_measures(data: TableStore, record: _Decoded) -> None:
+    """Whether measures that are new in this composition fit the table's columns."""
+    for column, kind in record.measures:
         known = data.columns.get(column)
         if column in data.dimensions or (known is not None and known != SQL_TYPES[kind]):
             raise _Rejected(
                 f"The measure {column} has type {kind}, and exists in the table with another type."
             )
-    for dimension in dimensions:
+    # Dimensions that are new come into the table with them.
+    _check_dimensions(data, record.dimensions)
+    _check_fresh(data, [name for name, _ in (*record.dimensions, *record.measures)])
+
+
+def _check_dimensions(data: TableStore, dimensions: Pairs) -> None:
+    for dimension, _ in dimensions:
         if dimension in data.columns and dimension not in data.dimensions:
             raise _Rejected(f"The dimension {dimension} exists in the table as a measure.")
-    _check_new_columns(data, [*dimensions, *measures])
-    key = (time_ns, name, *sorted(dimensions.items()))
-    fingerprint = hash(tuple(sorted(measures.items())))
-    old = data.index.get(key)
-    if old is not None:
-        if version == old.version and fingerprint == old.values:
-            return in_memory
-        if version < old.version:
-            raise _Rejected(
-                f"The record version {version} is lower than the existing version {old.version}. "
-                "A higher version is required to update the measure value.",
-                old.version,
-            )
-        if version == old.version:
-            raise _Rejected(
-                "A record already exists with the same time, dimensions, measure name, and record "
-                "version. A unique record or a higher record version is required to update the "
-                "measure value.",
-                old.version,
-            )
-    for dimension in dimensions:
-        data.dimensions.setdefault(dimension)
-        data.columns.setdefault(dimension, "VARCHAR")
-    for column, (kind, _) in measures.items():
-        data.columns.setdefault(column, SQL_TYPES[kind])
-    data.measures.setdefault(name, {}).update({c: kind for c, (kind, _) in measures.items()})
-    row: dict[str, Any] = {"time": time_ns, "measure_name": name, **dimensions}
-    row.update({column: value for column, (_, value) in measures.items()})
-    store.insert(data, key, version, fingerprint, row)
-    return in_memory
 
 
-def _check_new_columns(data: TableStore, names: list[str]) -> None:
+def _check_fresh(data: TableStore, names: list[str]) -> None:
     """SQL takes names without regard to case, so no two columns may differ in that alone."""
     new = [name for name in names if name not in data.columns]
     taken = {column.lower() for column in data.columns} if new else set()
@@ -161,23 +237,23 @@ def _time_ns(record: Mapping[str, Any]) -> int:
     return int(text) * UNITS_NS[unit]
 
 
-def _check_window(table: Table, time_ns: int, now: int) -> bool:
-    oldest = now - table.memory_hours * HOUR_NS
-    magnetic = bool(table.magnetic_writes.get("EnableMagneticStoreWrites"))
-    if magnetic:
-        oldest = min(oldest, now - table.magnetic_days * DAY_NS)
-    newest = now + FUTURE_NS
-    if not oldest <= time_ns < newest:
-        raise _Rejected(
-            "The record timestamp is outside the time range "
-            f"[{oldest // 1_000_000}, {newest // 1_000_000}) of the data ingestion window."
-        )
-    return time_ns >= now - table.memory_hours * HOUR_NS
+def _dimensions(data: TableStore, given: Sequence[Mapping[str, Any]]) -> Pairs:
+    """The dimensions by name, checked; those that the table has were checked before."""
+    try:
+        pairs = tuple([(dimension["Name"], dimension["Value"]) for dimension in given])
+        known = data.dimension_sets.get(pairs)
+    except (KeyError, TypeError):
+        known = None
+    if known is None:
+        pairs, known = _checked_dimensions(given)
+        data.dimension_sets[pairs] = known
+    return known
 
 
-def _dimensions(record: Mapping[str, Any]) -> dict[str, str]:
+def _checked_dimensions(given: Sequence[Mapping[str, Any]]) -> tuple[Pairs, Pairs]:
+    """The dimensions as they were given, and sorted by name."""
     dimensions: dict[str, str] = {}
-    for dimension in record["Dimensions"]:
+    for dimension in given:
         name, value = dimension.get("Name"), dimension.get("Value")
         if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
             raise _Rejected("A dimension name must have 1 to 256 characters.")
@@ -194,46 +270,54 @@ def _dimensions(record: Mapping[str, Any]) -> dict[str, str]:
         raise _Rejected("At least one dimension is required for a record.")
     if len(dimensions) > MAX_DIMENSIONS:
         raise _Rejected(f"A record has at most {MAX_DIMENSIONS} dimensions.")
-    return dimensions
+    return tuple(dimensions.items()), tuple(sorted(dimensions.items()))
 
 
-def _measures(record: Mapping[str, Any], name: str) -> dict[str, tuple[str, Any]]:
-    """Column to (Timestream type, value)."""
+def _measures(data: TableStore, record: Mapping[str, Any], name: str) -> tuple[Pairs, list[Any]]:
+    """(column, Timestream type) of each measure, and the values."""
     kind = record.get("MeasureValueType") or "DOUBLE"
     if kind != "MULTI":
         if record.get("MeasureValues"):
             raise AwsError("ValidationException", "MeasureValues are for type MULTI only")
-        column = f"measure_value::{kind.lower()}"
-        return {column: (kind, _value(name, kind, record.get("MeasureValue")))}
-    values = record.get("MeasureValues")
-    if not values or record.get("MeasureValue") is not None:
+        value = _value(name, kind, record.get("MeasureValue"))
+        return ((f"measure_value::{kind.lower()}", kind),), [value]
+    given = record.get("MeasureValues")
+    if not given or record.get("MeasureValue") is not None:
         raise AwsError("ValidationException", "type MULTI needs MeasureValues and no MeasureValue")
-    measures: dict[str, tuple[str, Any]] = {}
-    for value in values:
+    try:
+        pairs = tuple([(value["Name"], value["Type"]) for value in given])
+        known = pairs in data.shapes
+    except (KeyError, TypeError):
+        known = False
+    if not known:
+        pairs = _checked_measures(given)
+    return pairs, [_value(value["Name"], value["Type"], value.get("Value")) for value in given]
+
+
+def _checked_measures(given: Sequence[Mapping[str, Any]]) -> Pairs:
+    kinds: dict[str, str] = {}
+    for value in given:
         column, kind = value.get("Name"), value.get("Type")
         if not isinstance(column, str) or not 1 <= len(column) <= MAX_NAME:
             raise _Rejected("A measure name must have 1 to 256 characters.")
         if column in RESERVED or column.startswith(("ts_", "measure_value", "__")):
             raise _Rejected(f"The measure name {column} is reserved.")
-        if column in measures:
+        if column in kinds:
             raise _Rejected(f"The measure {column} is given twice.")
-        measures[column] = (kind, _value(column, kind, value.get("Value")))
-    return measures
+        _check_kind(column, kind)
+        kinds[column] = str(kind)
+    return tuple(kinds.items())
+
+
+def _check_kind(name: str, kind: Any) -> None:
+    if not isinstance(kind, str) or kind not in SQL_TYPES:
+        raise AwsError("ValidationException", f"measure {name}: type {kind!r} is unknown")
 
 
 def _value(name: str, kind: Any, text: Any) -> Any:
-    if kind not in SQL_TYPES:
-        raise AwsError("ValidationException", f"measure {name}: type {kind!r} is unknown")
     if not isinstance(text, str) or not text:
+        _check_kind(name, kind)
         raise _Rejected(f"The measure {name} has no value.")
-    if kind == "VARCHAR":
-        if len(text.encode()) > MAX_VALUE_BYTES:
-            raise _Rejected(f"The measure {name} exceeds {MAX_VALUE_BYTES} bytes.")
-        return text
-    if kind == "BOOLEAN":
-        if text.lower() not in {"true", "false"}:
-            raise _Rejected(f"The measure {name} is not a valid BOOLEAN.")
-        return text.lower() == "true"
     if kind == "DOUBLE":
         try:
             number = float(text)
@@ -242,12 +326,17 @@ def _value(name: str, kind: Any, text: Any) -> Any:
         if not math.isfinite(number):
             raise _Rejected(f"The measure {name} is not a valid DOUBLE.")
         return number
-    if not _INTEGER.match(text) or not -(2**63) <= int(text) < 2**63:
+    if kind == "VARCHAR":
+        if len(text.encode()) > MAX_VALUE_BYTES:
+            raise _Rejected(f"The measure {name} exceeds {MAX_VALUE_BYTES} bytes.")
+        return text
+    if kind == "BOOLEAN":
+        if text.lower() not in {"true", "false"}:
+            raise _Rejected(f"The measure {name} is not a valid BOOLEAN.")
+        return text.lower() == "true"
+    _check_kind(name, kind)
+    # A TIMESTAMP measure is in milliseconds since the epoch, and is kept in nanoseconds.
+    unit = 1_000_000 if kind == "TIMESTAMP" else 1
+    if not _INTEGER.match(text) or not -(2**63) <= int(text) * unit < 2**63:
         raise _Rejected(f"The measure {name} is not a valid {kind}.")
-    if kind != "TIMESTAMP":
-        return int(text)
-    # A TIMESTAMP measure is in milliseconds since the epoch.
-    nanoseconds = int(text) * 1_000_000
-    if not -(2**63) < nanoseconds < 2**63:
-        raise _Rejected(f"The measure {name} is not a valid {kind}.")
-    return nanoseconds
+    return int(text) * unit
