@@ -65,7 +65,7 @@ class StackConfig(BaseModel):
     @field_validator("environment")
     @classmethod
     def _environment(cls, value: str) -> str:
-        if not _ENVIRONMENT.match(value):
+        if not _ENVIRONMENT.fullmatch(value):
             raise ValueError(
                 "use 2 to 20 lower-case letters, digits and hyphens, a letter first and no hyphen "
                 "last: it ends the name of every resource, S3 buckets among them"
@@ -77,7 +77,7 @@ class StackConfig(BaseModel):
     @field_validator("region")
     @classmethod
     def _region(cls, value: str) -> str:
-        if not _REGION.match(value):
+        if not _REGION.fullmatch(value):
             raise ValueError("write an AWS region such as us-east-1")
         return value
 

@@ -237,7 +237,7 @@ class Catalog:
 
 
 def _checked(name: Any, kind: str) -> str:
-    if not isinstance(name, str) or not _NAME.match(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise AwsError(
             "ValidationException",
             f"The {kind} name {name!r} is not 3 to 256 letters, digits, '_', '.' or '-'.",

@@ -35,7 +35,7 @@ UNITS_NS = {
     "NANOSECONDS": 1,
 }
 RESERVED = {"time", "measure_name", "measure_value", "ts_non_existent_col"}
-_INTEGER = re.compile(r"^-?\d{1,19}$")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -232,7 +232,7 @@ def _time_ns(record: Mapping[str, Any]) -> int:
     if unit not in UNITS_NS:
         raise AwsError("ValidationException", f"TimeUnit {unit!r} is unknown")
     text = str(record.get("Time", ""))
-    if not _INTEGER.match(text):
+    if not _INTEGER.fullmatch(text):
         raise _Rejected("The record time is not a number.")
     return int(text) * UNITS_NS[unit]
 
@@ -337,6 +337,6 @@ def _value(name: str, kind: Any, text: Any) -> Any:
     _check_kind(name, kind)
     # A TIMESTAMP measure is in milliseconds since the epoch, and is kept in nanoseconds.
     unit = 1_000_000 if kind == "TIMESTAMP" else 1
-    if not _INTEGER.match(text) or not -(2**63) <= int(text) * unit < 2**63:
+    if not _INTEGER.fullmatch(text) or not -(2**63) <= int(text) * unit < 2**63:
         raise _Rejected(f"The measure {name} is not a valid {kind}.")
     return int(text) * unit
