@@ -49,18 +49,24 @@ def deploy(
     env: EnvOption = "dev",
     engine: EngineOption = None,
     region: RegionOption = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Tell what would change, and change nothing.")
+    ] = False,
 ) -> None:
     """Create or update the stack; print what changed."""
     from fleetcast.target import Target
     from stack.config import StackConfig
-    from stack.deploy import choose_engine
+    from stack.deploy import changes, choose_engine
     from stack.deploy import deploy as deploy_stack
 
     where = Target.named(target, region=region)
     config = StackConfig.for_target(where.name, env, region=where.region)
-    outputs = run_async(
-        deploy_stack(config, where, choose_engine(where, engine), progress=typer.echo)
-    )
+    chosen = choose_engine(where, engine)
+    if plan:
+        told = run_async(changes(config, where, chosen))
+        typer.echo("\n".join([*told, f"plan for {env} on {where.name}: {len(told)} changes"]))
+        return
+    outputs = run_async(deploy_stack(config, where, chosen, progress=typer.echo))
     typer.echo(f"deployed {outputs.environment} to {where.name}: stream {outputs.stream_name}")
 
 

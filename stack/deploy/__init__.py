@@ -6,6 +6,6 @@ runs the real thing, on the local cloud or on AWS.
 
 from __future__ import annotations
 
-from stack.deploy.engine import Engine, choose_engine, deploy, destroy
+from stack.deploy.engine import Engine, changes, choose_engine, deploy, destroy
 
-__all__ = ["Engine", "choose_engine", "deploy", "destroy"]
+__all__ = ["Engine", "changes", "choose_engine", "deploy", "destroy"]

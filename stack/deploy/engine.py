@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fleetcast.errors import TargetError, UsageError
@@ -15,7 +17,6 @@ from stack.outputs import StackOutputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from fleetcast.target import Target
     from stack.config import StackConfig
@@ -78,6 +79,30 @@ async def deploy(
     return outputs
 
 
+async def changes(config: StackConfig, target: Target, engine: Engine) -> list[str]:
+    """What a deploy would do, `action address` each; empty where nothing differs. Changes nothing.
+
+    Raises:
+        UsageError: the configuration or the tools cannot be used.
+        TargetError: the target refused or failed.
+    """
+    from stack.synth import synthesize  # noqa: PLC0415 - starts Node
+
+    choose_engine(target, engine)
+    folder = deployment_dir(target.name, config.environment)
+    with _locked(folder, config.environment), tempfile.TemporaryDirectory() as out:
+        _check_claim(folder, engine, config.environment)
+        synthesized = synthesize(config, Path(out))
+        if engine == "builtin":
+            from stack.deploy.builtin import apply as applied  # noqa: PLC0415
+
+            await applied.check_reachable(target)
+            return await applied.changes(synthesized, folder, target)
+        from stack.deploy import terraform  # noqa: PLC0415
+
+        return await terraform.changes(synthesized, folder, target)
+
+
 async def destroy(
     config: StackConfig, target: Target, engine: Engine, *, progress: Callable[[str], None]
 ) -> None:
@@ -108,18 +133,24 @@ async def destroy(
         shutil.rmtree(folder / SYNTH_DIR, ignore_errors=True)
 
 
-def _claim(folder: Path, engine: Engine, environment: str) -> None:
-    """Remembers the engine; two engines never work on one environment."""
+def _check_claim(folder: Path, engine: Engine, environment: str) -> bool:
+    """Whether the environment is the engine's already; two never work on one environment."""
     path = folder / ENGINE_FILE
-    if path.exists():
-        other = json.loads(path.read_text())["engine"]
-        if other != engine:
-            raise UsageError(
-                f"environment {environment!r} was deployed with engine {other}: "
-                f"use --engine {other}, or destroy it first"
-            )
-    else:
-        path.write_text(json.dumps({"engine": engine}) + "\n")
+    if not path.exists():
+        return False
+    other = json.loads(path.read_text())["engine"]
+    if other != engine:
+        raise UsageError(
+            f"environment {environment!r} was deployed with engine {other}: "
+            f"use --engine {other}, or destroy it first"
+        )
+    return True
+
+
+def _claim(folder: Path, engine: Engine, environment: str) -> None:
+    """Remembers the engine."""
+    if not _check_claim(folder, engine, environment):
+        (folder / ENGINE_FILE).write_text(json.dumps({"engine": engine}) + "\n")
 
 
 @contextmanager

@@ -27,6 +27,11 @@ def test_cloud_and_deploy_say_what_they_did(
     lines = deploy.stdout.splitlines()
     assert lines[-1] == "deployed cli to local: stream fleetcast-ingest-cli"
     assert sum(line.startswith("created ") for line in lines) > 50
+    planned = fleetcast("deploy", "--env", "cli", "--plan")
+    assert planned.stdout == "plan for cli on local: 0 changes\n"
+    planned = fleetcast("deploy", "--env", "other", "--plan").stdout.splitlines()
+    assert planned[-1] == f"plan for other on local: {len(planned) - 1} changes"
+    assert all(line.startswith("create aws_") for line in planned[:-1])
     status = json.loads(fleetcast("cloud", "status", "--json").stdout)
     assert status["running"]
     assert status["services"]["kinesis"]["streams"]["fleetcast-ingest-cli"]["open_shards"] == 10

@@ -16,7 +16,7 @@ from fleetcast.target import Target
 from localcloud.app import LocalCloud
 from stack.config import StackConfig
 from stack.deploy import deploy
-from stack.deploy.builtin.apply import apply, destroy
+from stack.deploy.builtin.apply import apply, changes, destroy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -49,14 +49,22 @@ class Deployment:
         self.outputs: dict[str, Any] = {}
         self.data: dict[str, Any] = {}
 
-    async def apply(self) -> dict[str, str]:
-        """Applies it; returns what was done by address."""
+    def write(self) -> None:
         written = {
             "resource": self.resources,
             "data": self.data,
             "output": {name: {"value": value} for name, value in self.outputs.items()},
         }
         (self.folder / "cdk.tf.json").write_text(json.dumps(written))
+
+    async def plan(self) -> list[str]:
+        """What an apply would do."""
+        self.write()
+        return await changes(self.folder, self.folder, self.target)
+
+    async def apply(self) -> dict[str, str]:
+        """Applies it; returns what was done by address."""
+        self.write()
         said: list[str] = []
         self.values = await apply(self.folder, self.folder, self.target, said.append)
         words = [line.split(" ") for line in said]
@@ -118,6 +126,34 @@ async def test_a_changed_argument_is_updated_in_place_and_a_name_replaced(
     async with deployment.target.client("kinesis") as kinesis:
         told = await kinesis.describe_stream_summary(StreamName="stream-x")
     assert told["StreamDescriptionSummary"]["OpenShardCount"] == 2
+
+
+async def test_a_plan_tells_what_an_apply_would_do_and_does_nothing(
+    deployment: Deployment,
+) -> None:
+    planned = await deployment.plan()
+    assert sorted(planned) == [
+        "create aws_kinesis_stream.stream",
+        "create aws_sns_topic.topic",
+        "create aws_sqs_queue.first",
+        "create aws_sqs_queue.second",
+    ]
+    assert planned.index("create aws_sqs_queue.first") < planned.index(
+        "create aws_sqs_queue.second"
+    )
+    assert await deployment.queues() == []
+    await deployment.apply()
+    assert await deployment.plan() == []
+    deployment.resources["aws_kinesis_stream"]["stream"]["shard_count"] = 2
+    deployment.resources["aws_sqs_queue"]["first"]["name"] = "other-x"
+    del deployment.resources["aws_sns_topic"]
+    assert sorted(await deployment.plan()) == [
+        "delete aws_sns_topic.topic",
+        "replace aws_sqs_queue.first (name)",
+        "update aws_kinesis_stream.stream (shard_count)",
+        "update aws_sqs_queue.second (tags)",
+    ]
+    assert await deployment.queues() == ["first-x", "second-x"]
 
 
 async def test_what_is_no_longer_wanted_is_deleted(deployment: Deployment) -> None:

@@ -1,5 +1,7 @@
 """Applies a plan to the local cloud: creates, updates, replaces, deletes, and remembers each step.
 
+What an apply would do can be told without doing it.
+
 Resources that do not need one another are made at the same time. What is remembered is checked
 against the cloud, so that a cloud that was restarted empty gets everything anew.
 """
@@ -9,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -70,6 +73,19 @@ async def destroy(folder: Path, target: Target, progress: Callable[[str], None])
         await _delete(state, set(state.entries), clients, progress)
 
 
+async def changes(synthesized: Path, folder: Path, target: Target) -> list[str]:
+    """What an apply would do: `action address (arguments)` each; empty where nothing differs.
+
+    Raises:
+        UsageError: the stack has something that the engine does not know.
+        TargetError: an API call failed.
+    """
+    plan = read_plan(synthesized)
+    state = State(folder)
+    async with _clients(target) as clients:
+        return await _Application(plan, state, clients, lambda _: None).preview()
+
+
 @asynccontextmanager
 async def _clients(target: Target) -> AsyncIterator[Clients]:
     """Clients by service, made when first asked for and closed at the end."""
@@ -83,6 +99,27 @@ async def _clients(target: Target) -> AsyncIterator[Clients]:
             return await made[service]
 
         yield client
+
+
+class _KnownAfterApply(dict[str, Any]):
+    """Attributes of what is not made yet."""
+
+    def __missing__(self, _: str) -> str:
+        return "(known after apply)"
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """What is to be done with a resource, and which of its arguments differ."""
+
+    action: Literal["keep", "create", "update", "replace"]
+    changed: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f" ({', '.join(sorted(self.changed))})" if self.changed else ""
 
 
 class _Application:
@@ -129,41 +166,69 @@ class _Application:
                 raise TargetError(f"{address}: {_plain(error)}") from error
             self._progress(f"{verb} {address} ({time.monotonic() - began:.1f} s)")
 
-    async def _bring(self, wanted: Wanted) -> str:
-        """Brings one resource to what is wanted; returns what was done."""
-        kind = TYPES[wanted.type]
+    async def preview(self) -> list[str]:
+        """What `run` would do, in an order in which it could."""
+        for address in self._plan.data:
+            self._attributes[address] = _KnownAfterApply()
+        told = []
+        for address in self._plan.in_order():
+            wanted = self._plan.resources[address]
+            _, remembered = self._arguments(wanted)
+            decision = await self._decide(wanted, remembered)
+            if decision.action in {"create", "replace"}:
+                self._attributes[address] = _KnownAfterApply()
+            else:
+                self._attributes[address] = self._state.entries[address].attributes
+            if decision.action != "keep":
+                told.append(f"{decision.action} {address}{decision}")
+        gone = self._state.entries.keys() - self._plan.resources.keys()
+        return [*told, *(f"delete {a}" for a in self._state.deletion_order(set(gone)))]
+
+    def _arguments(self, wanted: Wanted) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The arguments of a resource, and those of them that are remembered and compared."""
         new = resolve(wanted.arguments, self._attributes, self._plan.folder)
         if "filename" in new:
             # Paths of the synthesized JSON are relative to its folder.
             new["filename"] = str(self._plan.folder / new["filename"])
-        if kind.taggable:
+        if TYPES[wanted.type].taggable:
             new["tags"] = {**self._plan.default_tags, **(new.get("tags") or {})}
-        remembered = {k: v for k, v in new.items() if k not in wanted.ignored and k != "filename"}
+        return new, {k: v for k, v in new.items() if k not in wanted.ignored and k != "filename"}
+
+    async def _decide(self, wanted: Wanted, remembered: dict[str, Any]) -> _Decision:
+        kind, entry = TYPES[wanted.type], self._state.entries.get(wanted.address)
+        if entry is None or not await kind.read(self._clients, entry.attributes):
+            return _Decision("create")
+        changed = frozenset(
+            name
+            for name in remembered.keys() | entry.arguments.keys()
+            if remembered.get(name) != entry.arguments.get(name)
+        )
+        if not changed:
+            return _Decision("keep")
+        in_place = kind.update is not None and not changed & kind.replace_on
+        return _Decision("update" if in_place else "replace", changed)
+
+    async def _bring(self, wanted: Wanted) -> str:
+        """Brings one resource to what is wanted; returns what was done."""
+        kind = TYPES[wanted.type]
+        new, remembered = self._arguments(wanted)
+        decision = await self._decide(wanted, remembered)
         entry = self._state.entries.get(wanted.address)
-        if entry is not None and not await kind.read(self._clients, entry.attributes):
-            self._state.remove(wanted.address)
-            entry = None
-        verb = "created"
-        if entry is not None:
-            changed = {
-                name
-                for name in remembered.keys() | entry.arguments.keys()
-                if remembered.get(name) != entry.arguments.get(name)
-            }
-            if not changed:
-                self._attributes[wanted.address] = entry.attributes
-                return "unchanged"
-            if kind.update is not None and not changed & kind.replace_on:
-                attributes = await kind.update(
-                    self._clients, entry.attributes, entry.arguments, new
-                )
-                self._remember(wanted, remembered, attributes)
-                return f"updated ({', '.join(sorted(changed))})"
+        if entry is not None and decision.action == "keep":
+            self._attributes[wanted.address] = entry.attributes
+            return "unchanged"
+        if entry is not None and kind.update is not None and decision.action == "update":
+            attributes = await kind.update(self._clients, entry.attributes, entry.arguments, new)
+            self._remember(wanted, remembered, attributes)
+            return f"updated{decision}"
+        if entry is not None and decision.action == "replace":
             await self._remove(wanted.address, kind, entry)
-            verb = "replaced"
+        elif entry is not None:
+            # Somebody else deleted it.
+            self._state.remove(wanted.address)
         attributes = await kind.create(self._clients, new)
         self._remember(wanted, remembered, attributes)
-        return verb
+        return f"{decision.action}d"
 
     async def _remove(self, address: str, kind: Resource, entry: Entry) -> None:
         await kind.delete(self._clients, entry.attributes)

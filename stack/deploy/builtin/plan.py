@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from fleetcast.errors import UsageError
@@ -49,6 +50,14 @@ class Plan:
     data: dict[str, dict[str, Any]]
     outputs: dict[str, Any]
     default_tags: dict[str, str]
+
+    def in_order(self) -> list[str]:
+        """The addresses of the resources, each after what it needs."""
+        needs = {
+            address: [need for need in wanted.needs if need in self.resources]
+            for address, wanted in self.resources.items()
+        }
+        return list(TopologicalSorter(needs).static_order())
 
 
 def read_plan(folder: Path) -> Plan:
