@@ -134,9 +134,12 @@ class _Application:
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._done: dict[str, asyncio.Task[None]] = {}
 
-    async def run(self) -> dict[str, Any]:
+    async def _look_up(self) -> None:
         for address, given in self._plan.data.items():
             self._attributes[address] = await self._read_data(address, given)
+
+    async def run(self) -> dict[str, Any]:
+        await self._look_up()
         for address in self._plan.resources:
             self._done[address] = asyncio.create_task(self._after_needs(address))
         results = await asyncio.gather(*self._done.values(), return_exceptions=True)
@@ -168,8 +171,7 @@ class _Application:
 
     async def preview(self) -> list[str]:
         """What `run` would do, in an order in which it could."""
-        for address in self._plan.data:
-            self._attributes[address] = _KnownAfterApply()
+        await self._look_up()
         told = []
         for address in self._plan.in_order():
             wanted = self._plan.resources[address]
