@@ -1,14 +1,24 @@
-"""`fleetcast synth`, `deploy` and `destroy`."""
+"""`fleetcast synth`, `deploy`, `destroy` and `stack check`."""
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fleetcast.cli.common import EnvOption, RegionOption, TargetOption, run_async
+from fleetcast.cli.common import (
+    EnvOption,
+    JsonOption,
+    RegionOption,
+    TargetOption,
+    help_if_nothing_asked,
+    run_async,
+)
 
 EngineOption = Annotated[
     str | None,
@@ -20,8 +30,17 @@ EngineOption = Annotated[
 ]
 
 
+group = typer.Typer(
+    help="Look at the stack before it is deployed.",
+    invoke_without_command=True,
+    callback=help_if_nothing_asked,
+    epilog="Example: fleetcast stack check --env dev",
+)
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands to `app`."""
+    app.add_typer(group, name="stack")
     app.command(epilog="Example: fleetcast synth --env dev --out cdktf.out")(synth)
     app.command(epilog="Example: fleetcast deploy --target local --env dev")(deploy)
     app.command(epilog="Example: fleetcast destroy --target local --env dev")(destroy)
@@ -92,3 +111,41 @@ def destroy(
     config = StackConfig.for_target(where.name, env, region=where.region)
     run_async(destroy_stack(config, where, choose_engine(where, engine), progress=typer.echo))
     typer.echo(f"destroyed {env} on {where.name}")
+
+
+@group.command(epilog="Example: fleetcast stack check --env prod --target aws --validate")
+def check(
+    env: EnvOption = "dev",
+    target: TargetOption = "local",
+    region: RegionOption = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Check the cdk.tf.json there, whoever synthesized it."),
+    ] = None,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Let Terraform validate it, too.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Check names, policies, encryption and alarms before anything is deployed. Exit 1 if wrong."""
+    from fleetcast.errors import ExitCode
+    from fleetcast.target import Target
+    from stack.config import StackConfig
+    from stack.deploy import terraform
+    from stack.preflight import check as check_stack
+    from stack.synth import synthesize
+
+    where = Target.named(target, region=region)
+    with tempfile.TemporaryDirectory(prefix="fleetcast-check-") as out:
+        if folder is None:
+            config = StackConfig.for_target(where.name, env, region=where.region)
+            folder = synthesize(config, Path(out))
+        found = check_stack(folder, env)
+        if validate:
+            found += run_async(terraform.validate(folder))
+    if json_:
+        typer.echo(json.dumps([asdict(finding) for finding in found]))
+    else:
+        typer.echo("\n".join([*map(str, found), f"stack {env}: {len(found)} findings"]))
+    if found:
+        raise typer.Exit(ExitCode.VERDICT_FAIL)

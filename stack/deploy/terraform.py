@@ -9,15 +9,17 @@ import os
 import re
 import shutil
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetcast.errors import TargetError, UsageError
 from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
 from stack.deploy.builtin.apply import check_reachable
+from stack.preflight.document import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from fleetcast.target import Target
 
@@ -83,6 +85,31 @@ async def changes(synthesized: Path, folder: Path, target: Target) -> list[str]:
     ]
 
 
+async def validate(synthesized: Path) -> list[Finding]:
+    """What Terraform and the provider have against a stack; it is copied, and nothing is changed.
+
+    Raises:
+        UsageError: Terraform is missing or too old.
+        TargetError: Terraform failed, as where the provider cannot be had.
+    """
+    binary = await find_binary()
+    with tempfile.TemporaryDirectory(prefix="fleetcast-validate-") as copy:
+        folder = Path(copy) / "stack"
+        shutil.copytree(synthesized, folder)
+        terraform = Terraform(binary, folder, Path(copy) / LOG_FILE)
+        await terraform.run("init", "-backend=false")
+        told = json.loads(await terraform.read("validate", "-json", taken=(0, 1)))
+    return [
+        Finding(
+            "terraform",
+            diagnostic.get("address") or "stack",
+            " ".join(f"{diagnostic['summary']} {diagnostic.get('detail', '')}".split()),
+        )
+        for diagnostic in told["diagnostics"]
+        if diagnostic["severity"] == "error"
+    ]
+
+
 class Terraform:
     """The binary, in a stack's folder."""
 
@@ -121,15 +148,20 @@ class Terraform:
             first = errors[0] if errors else f"exit code {code}"
             raise TargetError(f"terraform {command}: {explain(first)} (all of it: {self._log})")
 
-    async def read(self, command: str, *arguments: str) -> str:
+    async def read(self, command: str, *arguments: str, taken: tuple[int, ...] = (0,)) -> str:
         """Runs a command that tells something; returns what it prints.
+
+        Args:
+            command: Terraform's command.
+            arguments: Its arguments.
+            taken: Exit codes with which it has told what was asked.
 
         Raises:
             TargetError: it failed.
         """
         process = await self._start(command, *arguments)
         out, _ = await process.communicate()
-        if process.returncode:
+        if process.returncode not in taken:
             raise TargetError(f"terraform {command} failed with exit code {process.returncode}")
         return out.decode()
 

@@ -128,7 +128,7 @@ def test_without_terraform_its_engine_is_told_what_to_install(
     assert "Terraform 1.5 or newer is needed and 'no-such-terraform' was not found" in error
 
 
-@pytest.mark.parametrize("arguments", [[], ["cloud"]])
+@pytest.mark.parametrize("arguments", [[], ["cloud"], ["stack"]])
 def test_a_group_alone_prints_its_help(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,7 +139,7 @@ def test_a_group_alone_prints_its_help(
 
 @pytest.mark.parametrize(
     "command",
-    ["synth", "deploy", "destroy", "simulate", "verify", "report", "demo", "cloud start",
+    ["synth", "deploy", "destroy", "stack check", "simulate", "verify", "report", "demo", "cloud start",
      "cloud stop", "cloud status"],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(

@@ -109,6 +109,21 @@ def test_synth_writes_the_stack_where_the_contract_says(
     assert "aws_kinesis_stream" in json.loads(written.read_text())["resource"]
 
 
+def test_a_stack_is_checked_and_what_is_wrong_is_exit_code_one(
+    fleetcast: Callable[..., Any], tmp_path: Path
+) -> None:
+    clean = fleetcast("stack", "check", "--env", "paper", "--target", "aws")
+    assert (clean.returncode, clean.stdout) == (0, "stack paper: 0 findings\n")
+    stack = {"resource": {"aws_sqs_queue": {"q": {"name": "queue"}}}}
+    (tmp_path / "cdk.tf.json").write_text(json.dumps(stack))
+    folder = ("--folder", str(tmp_path))
+    wrong = fleetcast("stack", "check", "--env", "dev", *folder)
+    assert wrong.returncode == 1
+    assert "aws_sqs_queue.q: name 'queue' does not end in -dev [suffix]" in wrong.stdout
+    told = json.loads(fleetcast("stack", "check", "--env", "dev", *folder, "--json").stdout)
+    assert {finding["rule"] for finding in told} == {"suffix", "tls", "encryption", "queue-policy"}
+
+
 def test_a_cloud_that_restarted_is_deployed_anew(
     fleetcast: Callable[..., Any], deployed: Any
 ) -> None:

@@ -14,7 +14,8 @@ from fleetcast.home import deployment_dir
 from fleetcast.target import Target
 from stack.config import StackConfig
 from stack.deploy import deploy, destroy
-from stack.deploy.terraform import changes
+from stack.deploy.terraform import changes, validate
+from stack.synth import synthesize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,19 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         patch.setenv("FLEETCAST_HOME", str(folder))
         with cloudctl.running(cloudctl.free_port()) as cloud:
             yield Target.named("local", port=cloud.port)
+
+
+@pytest.mark.usefixtures("target")
+async def test_the_provider_finds_nothing_wrong_with_the_stack_and_something_with_a_worse_one(
+    tmp_path: Path,
+) -> None:
+    folder = synthesize(StackConfig.for_target("aws", "tf"), tmp_path)
+    assert await validate(folder) == []
+    written = json.loads((folder / "cdk.tf.json").read_text())
+    written["resource"]["aws_kinesis_stream"]["ingest"]["shard_cout"] = 1
+    (folder / "cdk.tf.json").write_text(json.dumps(written))
+    (found,) = await validate(folder)
+    assert "shard_cout" in str(found)
 
 
 async def test_the_whole_stack_applies_then_plans_no_change_then_is_destroyed(
