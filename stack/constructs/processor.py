@@ -111,7 +111,7 @@ def processor(
                     sort_keys=True,
                 ),
                 "ENVIRONMENT": config.environment,
-                "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE,
+                "METRICS_NAMESPACE": NAMESPACE,
                 "POWERTOOLS_LOG_LEVEL": "WARNING",
                 "QUARANTINE_QUEUE_URL": messages.quarantine.url,
                 "SIGNING_SECRET_ARN": secret.arn,

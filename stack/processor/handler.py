@@ -14,11 +14,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities import parameters
 from botocore.config import Config
 
+from .metrics import Metrics
 from .quarantine import Quarantine, message
 from .readings import Refusal, check
 from .timeseries import Arrived, TimeSeries
@@ -44,7 +44,7 @@ class Processor:
         series: Where readings are written.
         quarantine: Where refused readings go.
         limits: Signal name to `{"min": ..., "max": ...}`; a reading outside is critical.
-        environment: Value of the metrics' dimension.
+        metrics: Where counts and latencies go.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Processor:
         series: TimeSeries,
         quarantine: Quarantine,
         limits: dict[str, dict[str, float]],
-        environment: str,
+        metrics: Metrics,
     ) -> None:
         self._key = key
         self._series = series
         self._quarantine = quarantine
         self._limits = limits
-        self._environment = environment
+        self._metrics = metrics
 
     def process(
         self, records: Sequence[dict[str, Any]], remaining_ms: Callable[[], int]
@@ -123,21 +123,19 @@ class Processor:
     def _measure(
         self, good: Sequence[Arrived], received: int, refused: int, rejected: int, critical: int
     ) -> None:
-        metrics = Metrics()
-        metrics.add_dimension("Environment", self._environment)
-        for name, count in (
-            ("ReadingsReceived", received),
-            ("ReadingsWritten", len(good)),
-            ("ReadingsRefused", refused),
-            ("TimestreamRejected", rejected),
-            ("CriticalReadings", critical),
-        ):
-            metrics.add_metric(name, MetricUnit.Count, count)
-        now_ms = time.time() * 1000
-        for arrived in good:
-            age_ms = max(0, round(now_ms - arrived.reading.ts))
-            metrics.add_metric("EndToEndLatency", MetricUnit.Milliseconds, age_ms)
-        metrics.flush_metrics()
+        now_ms = int(time.time() * 1000)
+        self._metrics.publish(
+            {
+                "ReadingsReceived": received,
+                "ReadingsWritten": len(good),
+                "ReadingsRefused": refused,
+                "TimestreamRejected": rejected,
+                "CriticalReadings": critical,
+            },
+            "EndToEndLatency",
+            [max(0, now_ms - arrived.reading.ts) for arrived in good],
+            now_ms,
+        )
 
 
 def _about(record: dict[str, Any], refusal: Refusal) -> dict[str, Any]:
@@ -169,7 +167,7 @@ def _processor() -> Processor:
         ),
         Quarantine(boto3.client("sqs", config=RETRIES), environment["QUARANTINE_QUEUE_URL"]),
         json.loads(environment.get("CRITICAL_LIMITS", "{}")),
-        environment["ENVIRONMENT"],
+        Metrics(environment["METRICS_NAMESPACE"], environment["ENVIRONMENT"]),
     )
 
 

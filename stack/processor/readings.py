@@ -14,8 +14,8 @@ import hmac
 import json
 import math
 import re
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 VERSION = 1
 MAX_TEXT = 128
@@ -54,8 +54,7 @@ class Refusal(Exception):  # noqa: N818 - an outcome, not an error
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A reading that was checked. `ts` is in epoch milliseconds."""
 
     device: str
@@ -73,10 +72,7 @@ def check(payload: bytes, key: bytes) -> Reading:
     Raises:
         Refusal: it is none, with the reason.
     """
-    try:
-        value = json.loads(payload, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise Refusal("not_json", str(error)[:200]) from None
+    value = _parsed(payload)
     if not isinstance(value, dict):
         raise Refusal("not_an_object", f"the payload is a {type(value).__name__}")
     _check_signature(payload, value, key)
@@ -85,13 +81,13 @@ def check(payload: bytes, key: bytes) -> Reading:
             raise Refusal("missing_field", "v")
         raise Refusal("unsupported_version", f"v={value['v']!r}"[:200])
     return Reading(
-        device=_text(value, "device"),
-        kind=_text(value, "class"),
-        site=_text(value, "site"),
-        run=_text(value, "run"),
-        seq=_integer(value, "seq", MAX_SEQ),
-        ts=_integer(value, "ts", MAX_TS),
-        signals=_signals(value),
+        _text(value, "device"),
+        _text(value, "class"),
+        _text(value, "site"),
+        _text(value, "run"),
+        _integer(value, "seq", MAX_SEQ),
+        _integer(value, "ts", MAX_TS),
+        _signals(value),
     )
 
 
@@ -110,6 +106,22 @@ def canonical(value: dict[str, Any]) -> bytes:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+# json.loads makes a decoder for every call that has an option; one serves all.
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
+def _parsed(payload: bytes) -> Any:
+    try:
+        return _decode(payload.decode())
+    except (ValueError, RecursionError):
+        pass
+    try:
+        # It also reads UTF-16, UTF-32 and a byte order mark, and else says what is wrong.
+        return json.loads(payload, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refusal("not_json", str(error)[:200]) from None
 
 
 def _check_signature(payload: bytes, value: dict[str, Any], key: bytes) -> None:
@@ -160,7 +172,7 @@ def _signals(value: dict[str, Any]) -> dict[str, float]:
     for name, number in signals.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise Refusal("wrong_type", f"signal {name} is not a number"[:200])
-        if not _SIGNAL.match(name) or name in _TAKEN:
+        if not _usable(name):
             raise Refusal("out_of_range", f"signal name {name!r} is not usable"[:200])
         try:
             finite = math.isfinite(number)
@@ -169,3 +181,8 @@ def _signals(value: dict[str, Any]) -> dict[str, float]:
         if not finite:
             raise Refusal("out_of_range", f"signal {name} is not finite")
     return signals
+
+
+@lru_cache(maxsize=4096)
+def _usable(name: str) -> bool:
+    return _SIGNAL.match(name) is not None and name not in _TAKEN

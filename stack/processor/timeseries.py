@@ -1,27 +1,31 @@
-"""Readings into Timestream: multi-measure records, a hundred to a call."""
+"""Readings into Timestream: multi-measure records, a hundred of one run to a call."""
 
 from __future__ import annotations
 
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from .requests import RecordWriter, record
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .readings import Reading
 
 CALL_RECORDS = 100
+# Calls wait for Timestream far longer than they compute.
+CALLS_AT_ONCE = 5
 RESERVE_MS = 5_000
 BACKOFF_S = (0.1, 5.0)
 RETRIED = {"ThrottlingException", "InternalServerException", "ServiceUnavailable"}
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """A checked reading and where it stood in the batch."""
 
     index: int
@@ -53,34 +57,32 @@ class TimeSeries:
 
     def __init__(self, client: Any, database: str, table: str) -> None:
         self._client = client
-        self._database = database
-        self._table = table
+        self._writer = RecordWriter(client, database, table)
+        self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, "timestream")
 
     def write(self, readings: Sequence[Arrived], remaining_ms: Callable[[], int]) -> Written:
         """Writes readings; tries again what was throttled, as long as time is left."""
+        calls = list(_calls(readings))
+        if len(calls) == 1:
+            return self._write_call(calls[0], remaining_ms)
         written = Written({}, {})
-        for first in range(0, len(readings), CALL_RECORDS):
-            self._write_call(readings[first : first + CALL_RECORDS], remaining_ms, written)
+        for done in self._threads.map(lambda call: self._write_call(call, remaining_ms), calls):
+            written.rejected.update(done.rejected)
+            written.failed.update(done.failed)
         return written
 
     def _write_call(
-        self, readings: Sequence[Arrived], remaining_ms: Callable[[], int], written: Written
-    ) -> None:
+        self, readings: Sequence[Arrived], remaining_ms: Callable[[], int]
+    ) -> Written:
+        written = Written({}, {})
         attempt = 0
         while True:
-            # A later attempt has a higher version and replaces what an earlier one wrote.
             processed_ms = int(time.time() * 1000)
             try:
-                self._client.write_records(
-                    DatabaseName=self._database,
-                    TableName=self._table,
-                    CommonAttributes={
-                        "MeasureName": "reading",
-                        "MeasureValueType": "MULTI",
-                        "TimeUnit": "MILLISECONDS",
-                        "Version": processed_ms,
-                    },
-                    Records=[_record(arrived, processed_ms) for arrived in readings],
+                self._writer.write(
+                    [record(reading, at_ms, processed_ms) for _, reading, at_ms in readings],
+                    readings[0].reading.run,
+                    processed_ms,
                 )
             except self._client.exceptions.RejectedRecordsException as error:
                 for rejected in error.response["RejectedRecords"]:
@@ -96,32 +98,20 @@ class TimeSeries:
                     continue
                 for arrived in readings:
                     written.failed[arrived.index] = str(error)
-            return
+            return written
+
+
+def _calls(readings: Sequence[Arrived]) -> Iterator[Sequence[Arrived]]:
+    """Readings by run, in parts that one call takes."""
+    runs: dict[str, list[Arrived]] = {}
+    for arrived in readings:
+        runs.setdefault(arrived.reading.run, []).append(arrived)
+    for of_run in runs.values():
+        for first in range(0, len(of_run), CALL_RECORDS):
+            yield of_run[first : first + CALL_RECORDS]
 
 
 def _retried(error: Exception) -> bool:
     if isinstance(error, ClientError):
         return error.response.get("Error", {}).get("Code") in RETRIED
     return True
-
-
-def _record(arrived: Arrived, processed_ms: int) -> dict[str, Any]:
-    reading = arrived.reading
-    return {
-        "Dimensions": [
-            {"Name": "device", "Value": reading.device},
-            {"Name": "class", "Value": reading.kind},
-            {"Name": "site", "Value": reading.site},
-            {"Name": "run", "Value": reading.run},
-        ],
-        "Time": str(reading.ts),
-        "MeasureValues": [
-            {"Name": "seq", "Type": "BIGINT", "Value": str(reading.seq)},
-            {"Name": "arrived_ms", "Type": "BIGINT", "Value": str(arrived.arrived_ms)},
-            {"Name": "processed_ms", "Type": "BIGINT", "Value": str(processed_ms)},
-            *(
-                {"Name": name, "Type": "DOUBLE", "Value": repr(float(value))}
-                for name, value in reading.signals.items()
-            ),
-        ],
-    }
