@@ -1,84 +1,69 @@
-"""The event source mapping of a Kinesis stream: polls shards, invokes, retries, gives up properly.
+"""The event source mapping of a Kinesis stream: its settings, shards and checkpoints over time.
 
-Follows "Process Amazon Kinesis Data Streams records with Lambda" of the Lambda developer guide:
-order per shard (per partition key where parallelization is above 1), batching window, partial
-batch responses, bisection, retry and age limits, the on-failure destination's document.
+Follows "Process Amazon Kinesis Data Streams records with Lambda" of the Lambda developer guide. How
+records get from a shard into batches is in `shard_reader`, what becomes of a batch in `delivery`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import json
 import logging
-import random
 import time
 import uuid
-import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from localcloud.functions.function import ThrottledError
+from localcloud.functions.delivery import Delivery
+from localcloud.functions.filters import RecordFilter
+from localcloud.functions.kinesis_event import encoder
+from localcloud.functions.mapping_settings import DEFAULTS, check_together
+from localcloud.functions.shard_reader import POLL_S, Reading, ShardReader
+from localcloud.functions.windows import Window
 from localcloud.http import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from localcloud.functions.function import Function
-    from localcloud.functions.runtime import Result
-    from localcloud.seams import CloudContext, StreamRecord, StreamSource
+    from localcloud.seams import CloudContext, StreamSource
 
 log = logging.getLogger(__name__)
 
-POLL_S = 1.0
 DISCOVER_S = 2.0
-BACKOFF_S = (0.2, 10.0)
-MAX_EVENT_BYTES = 5_500_000
-DEFAULTS: dict[str, Any] = {
-    "BatchSize": 100,
-    "MaximumBatchingWindowInSeconds": 0,
-    "ParallelizationFactor": 1,
-    "StartingPosition": "LATEST",
-    "MaximumRecordAgeInSeconds": -1,
-    "MaximumRetryAttempts": -1,
-    "BisectBatchOnFunctionError": False,
-    "TumblingWindowInSeconds": 0,
-    "FunctionResponseTypes": [],
-    "DestinationConfig": {"OnFailure": {}},
-}
+# A change is told as done where the batches under way end within this time.
+CHANGE_S = 1.0
+_METRICS = "EventCount"
 
 
-def check_settings(body: dict[str, Any]) -> None:
-    """Refuses what the local mapping does not serve, and values out of AWS's bounds.
+@dataclass(slots=True)
+class Checkpoints:
+    """How far a mapping has come; all that has to be kept for it to go on where it was.
 
-    Raises:
-        AwsError: InvalidParameterValueException.
+    Attributes:
+        positions: The first position of each shard that is not finished.
+        finished: Closed shards that were delivered to their end.
+        windows: The open tumbling window of each shard that has one.
     """
-    source = body.get("EventSourceArn")
-    if source is not None and source.split(":")[2:3] != ["kinesis"]:
-        raise _invalid(f"EventSourceArn {source}: only Kinesis streams are served locally")
-    for name in ("FilterCriteria", "TumblingWindowInSeconds", "Topics", "Queues", "KMSKeyArn"):
-        value = body.get(name)
-        if value and value != {"Filters": []}:
-            raise _invalid(f"{name} is not supported locally")
-    for name, low, high in (
-        ("BatchSize", 1, 10_000),
-        ("MaximumBatchingWindowInSeconds", 0, 300),
-        ("ParallelizationFactor", 1, 10),
-        ("MaximumRetryAttempts", -1, 10_000),
-        ("MaximumRecordAgeInSeconds", -1, 604_800),
-    ):
-        if body.get(name) is not None and not low <= body[name] <= high:
-            raise _invalid(f"{name} must be from {low} to {high}")
-    if set(body.get("FunctionResponseTypes") or ()) - {"ReportBatchItemFailures"}:
-        raise _invalid("FunctionResponseTypes can be ReportBatchItemFailures")
 
+    positions: dict[str, int] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+    windows: dict[str, Window] = field(default_factory=dict)
 
-def _invalid(message: str) -> AwsError:
-    return AwsError("InvalidParameterValueException", message)
+    def to_json(self) -> dict[str, Any]:
+        """The checkpoints as a JSON value."""
+        return {
+            "positions": dict(self.positions),
+            "finished": sorted(self.finished),
+            "windows": {shard: window.to_json() for shard, window in self.windows.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Checkpoints:
+        """The checkpoints that `to_json` gave."""
+        return cls(
+            dict(value["positions"]),
+            set(value["finished"]),
+            {shard: Window.from_json(window) for shard, window in value["windows"].items()},
+        )
 
 
 @dataclass(slots=True)
@@ -97,37 +82,81 @@ class EventSourceMapping:
     last_result: str = "No records processed"
     delivered: int = 0
     given_up: int = 0
-    _positions: dict[str, int] = field(default_factory=dict)
-    _finished: set[str] = field(default_factory=set)
+    filtered: int = 0
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    draining: bool = False
+    _transition: str | None = None
+    _changing: asyncio.Task[None] | None = None
     _pollers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Takes the starting position in every shard, and polls if the mapping is enabled.
 
-        What is put into the stream after this returns is delivered.
+        What is put into the stream after this returns is delivered. Shards that have a checkpoint
+        already, of a mapping that is restored, keep it.
         """
         starting = self.settings["StartingPosition"]
         for shard in self.streams.shard_ids(self.source):
-            self._positions[shard] = self.streams.position(
-                self.source, shard, starting, self.settings.get("StartingPositionTimestamp")
-            )
+            if shard not in self.checkpoints.positions:
+                self.checkpoints.positions[shard] = self.streams.position(
+                    self.source, shard, starting, self.settings.get("StartingPositionTimestamp")
+                )
         self._switch()
 
     def _switch(self) -> None:
         if self.enabled and self._task is None:
             self._task = asyncio.create_task(self._discover())
 
-    async def change(self, settings: dict[str, Any], *, enabled: bool) -> None:
-        """Applies new settings; what was not acknowledged by the function is delivered again."""
-        await self.stop()
-        self.settings.update(settings)
-        self.enabled = enabled
-        self.modified = time.time()
-        self._switch()
+    async def change(
+        self, settings: dict[str, Any], *, enabled: bool, function: Function | None = None
+    ) -> None:
+        """Applies new settings once the batches under way are finished.
+
+        Returns when that is done, or after a moment, as long as it takes. Batches that failed and
+        wait for another try begin anew.
+
+        Raises:
+            AwsError: ResourceInUseException while another change goes on.
+        """
+        if self._transition is not None:
+            raise AwsError(
+                "ResourceInUseException",
+                f"Cannot update the event source mapping because it is in use ({self._transition})",
+            )
+        check_together({**DEFAULTS, **self.settings, **settings})
+        names = {(True, False): "Disabling", (False, True): "Enabling"}
+        self._transition = names.get((self.enabled, enabled), "Updating")
+        self._changing = asyncio.create_task(self._change(settings, function, enabled=enabled))
+        await asyncio.wait({self._changing}, timeout=CHANGE_S)
+
+    async def _change(
+        self, settings: dict[str, Any], function: Function | None, *, enabled: bool
+    ) -> None:
+        try:
+            await self._halt(drain=True)
+            self.settings.update(settings)
+            if self.settings.get("FilterCriteria") in ({}, {"Filters": []}):
+                del self.settings["FilterCriteria"]
+            if not self.settings.get("TumblingWindowInSeconds"):
+                self.checkpoints.windows.clear()
+            self.function = function or self.function
+            self.enabled = enabled
+            self.modified = time.time()
+            self._switch()
+        finally:
+            self._transition = None
 
     async def stop(self) -> None:
-        """Stops polling; positions are kept."""
+        """Stops polling at once; what is under way is delivered again after a restart."""
+        if self._changing is not None:
+            self._changing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._changing
+        await self._halt(drain=False)
+
+    async def _halt(self, *, drain: bool) -> None:
+        self.draining = drain
         tasks = [*self._pollers.values(), *([self._task] if self._task else [])]
         self._task = None
         self._pollers.clear()
@@ -137,9 +166,14 @@ class EventSourceMapping:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
+    @property
+    def state(self) -> str:
+        """As AWS names it."""
+        return self._transition or ("Enabled" if self.enabled else "Disabled")
+
     def describe(self) -> dict[str, Any]:
         """The API's EventSourceMappingConfiguration structure."""
-        described = {
+        return {
             "UUID": self.uuid,
             "EventSourceArn": self.source,
             "EventSourceMappingArn": f"arn:aws:lambda:{self.context.region}:"
@@ -147,94 +181,35 @@ class EventSourceMapping:
             "FunctionArn": self.function.arn,
             "LastModified": self.modified,
             "LastProcessingResult": self.last_result,
-            "State": "Enabled" if self.enabled else "Disabled",
+            "State": self.state,
             "StateTransitionReason": "User action",
             **DEFAULTS,
             **self.settings,
         }
-        if "StartingPositionTimestamp" not in self.settings:
-            described.pop("StartingPositionTimestamp", None)
-        return described
 
     def backlog(self) -> int:
-        """Records that wait to be delivered."""
+        """Records that are not finished."""
         total = 0
-        for shard, position in self._positions.items():
+        for shard, position in self.checkpoints.positions.items():
             try:
                 total += max(0, self.streams.position(self.source, shard, "LATEST") - position)
             except AwsError:
                 continue
         return total
 
-    async def _discover(self) -> None:
-        """Keeps a poller for every shard whose parents have been read to their end."""
-        while True:
-            try:
-                shards = self.streams.shard_ids(self.source)
-            except AwsError as error:
-                self.last_result = f"PROBLEM: {error.message}"
-                shards = []
-            for shard in shards:
-                if shard in self._pollers or shard in self._finished:
-                    continue
-                parents = self.streams.parents(self.source, shard)
-                if all(p in self._finished or p not in self._positions for p in parents):
-                    # A shard that appears later is read from its beginning.
-                    self._positions.setdefault(
-                        shard, self.streams.position(self.source, shard, "TRIM_HORIZON")
-                    )
-                    self._pollers[shard] = asyncio.create_task(self._poll_for_ever(shard))
-            await asyncio.sleep(DISCOVER_S)
-
-    async def _poll_for_ever(self, shard: str) -> None:
-        while True:
-            try:
-                await self._poll(shard)
-            except AwsError as error:
-                self.last_result = f"PROBLEM: {error.message}"
-                await asyncio.sleep(POLL_S)
-            except Exception:
-                log.exception("event source mapping %s, %s", self.uuid, shard)
-                await asyncio.sleep(POLL_S)
-            else:
-                self._finished.add(shard)
-                return
-
-    async def _poll(self, shard: str) -> None:
-        """Reads a shard to its end."""
-        settings = {**DEFAULTS, **self.settings}
-        lanes = int(settings["ParallelizationFactor"])
-        limit = int(settings["BatchSize"]) * lanes
-        window_s = float(settings["MaximumBatchingWindowInSeconds"] or 0)
-        while True:
-            position = self._positions[shard]
-            if not await self.streams.wait(self.source, shard, position, POLL_S):
-                self._measure_age(0)
-                continue
-            if window_s:
-                await self.streams.wait(self.source, shard, position + limit - 1, window_s)
-            batch = self.streams.read(
-                self.source, shard, position, limit, MAX_EVENT_BYTES * lanes // 2
+    def count(self, metric: str, events: int) -> None:
+        """Publishes one of the metrics that MetricsConfig asks for."""
+        if events and _METRICS in ((self.settings.get("MetricsConfig") or {}).get("Metrics") or ()):
+            self.context.metrics.put(
+                "AWS/Lambda",
+                metric,
+                events,
+                unit="Count",
+                dimensions={"EventSourceMappingUUID": self.uuid},
             )
-            if not batch.records:
-                if batch.shard_ended:
-                    return
-                self._positions[shard] = batch.next_position
-                continue
-            if lanes == 1:
-                await self._deliver(shard, batch.records)
-            else:
-                split: list[list[StreamRecord]] = [[] for _ in range(lanes)]
-                for record in batch.records:
-                    split[zlib.crc32(record.partition_key.encode()) % lanes].append(record)
-                async with asyncio.TaskGroup() as group:
-                    for lane in split:
-                        if lane:
-                            group.create_task(self._deliver(shard, lane))
-            self._measure_age(int(time.time() * 1000) - batch.records[-1].arrival_ms)
-            self._positions[shard] = batch.next_position
 
-    def _measure_age(self, age_ms: int) -> None:
+    def measure_age(self, age_ms: int) -> None:
+        """Publishes how old the last record of a batch was when it was finished."""
         self.context.metrics.put(
             "AWS/Lambda",
             "IteratorAge",
@@ -243,192 +218,74 @@ class EventSourceMapping:
             dimensions={"FunctionName": self.function.name},
         )
 
-    async def _deliver(
-        self, shard: str, records: Sequence[StreamRecord], attempts: int = 0
-    ) -> None:
-        """Delivers records in order until the function took them or a limit is exceeded."""
-        settings = {**DEFAULTS, **self.settings}
-        retries = int(settings["MaximumRetryAttempts"])
-        throttles = 0
-        while records:
-            records = await self._without_expired(shard, records, attempts)
-            if not records:
-                return
+    async def _discover(self) -> None:
+        """Keeps a poller for every shard whose parents have been read to their end."""
+        known = self.checkpoints
+        while True:
             try:
-                result = await self.function.invoke(self._event(shard, records))
-            except ThrottledError:
-                throttles += 1
-                self.last_result = "PROBLEM: Function call was throttled"
-                await asyncio.sleep(_backoff_s(throttles))
-                continue
-            remaining = _remaining(records, result, settings)
-            self.delivered += len(records) - len(remaining)
-            if not remaining:
-                self.last_result = "OK"
-                return
-            self.last_result = "PROBLEM: Function call failed"
-            if result.error is None and len(remaining) < len(records):
-                # A checkpoint: what comes before it is done.
-                records = remaining
-            attempts += 1
-            if retries != -1 and attempts > retries:
-                await self._give_up(shard, records, "RetryAttemptsExhausted", attempts, result)
-                return
-            if settings["BisectBatchOnFunctionError"] and len(records) > 1:
-                middle = len(records) // 2
-                # Splitting a batch does not count as a retry.
-                await self._deliver(shard, records[:middle], attempts - 1)
-                await self._deliver(shard, records[middle:], attempts - 1)
-                return
-            await asyncio.sleep(_backoff_s(attempts))
+                shards = self.streams.shard_ids(self.source)
+            except AwsError as error:
+                self.last_result = f"PROBLEM: {error.message}"
+                shards = []
+            for shard in shards:
+                if shard in self._pollers or shard in known.finished:
+                    continue
+                parents = self.streams.parents(self.source, shard)
+                if all(p in known.finished or p not in known.positions for p in parents):
+                    # A shard that appears later is read from its beginning.
+                    known.positions.setdefault(
+                        shard, self.streams.position(self.source, shard, "TRIM_HORIZON")
+                    )
+                    self._pollers[shard] = asyncio.create_task(self._poll_for_ever(shard))
+            await asyncio.sleep(DISCOVER_S)
 
-    async def _without_expired(
-        self, shard: str, records: Sequence[StreamRecord], attempts: int
-    ) -> Sequence[StreamRecord]:
-        max_age_s = int({**DEFAULTS, **self.settings}["MaximumRecordAgeInSeconds"])
-        if max_age_s == -1:
-            return records
-        oldest_ms = int(time.time() * 1000) - max_age_s * 1000
-        expired = [record for record in records if record.arrival_ms < oldest_ms]
-        if expired:
-            await self._give_up(shard, expired, "RecordAgeExceeded", attempts, None)
-        return [record for record in records if record.arrival_ms >= oldest_ms]
-
-    def _event(self, shard: str, records: Sequence[StreamRecord]) -> bytes:
-        account, region = self.context.account_id, self.context.region
-        role = self.function.settings.get("Role") or f"arn:aws:iam::{account}:role/none"
-        return orjson.dumps(
-            {
-                "Records": [
-                    {
-                        "kinesis": {
-                            "kinesisSchemaVersion": "1.0",
-                            "partitionKey": record.partition_key,
-                            "sequenceNumber": record.sequence_number,
-                            "data": record.data,
-                            "approximateArrivalTimestamp": record.arrival_ms / 1000,
-                        },
-                        "eventSource": "aws:kinesis",
-                        "eventVersion": "1.0",
-                        "eventID": f"{shard}:{record.sequence_number}",
-                        "eventName": "aws:kinesis:record",
-                        "invokeIdentityArn": role,
-                        "awsRegion": region,
-                        "eventSourceARN": self.source,
-                    }
-                    for record in records
-                ]
-            }
-        )
-
-    async def _give_up(
-        self,
-        shard: str,
-        records: Sequence[StreamRecord],
-        condition: str,
-        attempts: int,
-        result: Result | None,
-    ) -> None:
-        """Sends the document about records that are skipped to the on-failure destination."""
-        self.given_up += len(records)
-        destination = (self.settings.get("DestinationConfig") or {}).get("OnFailure") or {}
-        target = destination.get("Destination")
-        log.warning(
-            "mapping %s skips %d records of %s: %s", self.uuid, len(records), shard, condition
-        )
-        if not target:
-            return
-        document = json.dumps(self._document(shard, records, condition, attempts, result))
-        for attempt in range(1, 1_000):
+    async def _poll_for_ever(self, shard: str) -> None:
+        while True:
             try:
-                await self._send(target, document)
-            except Exception as error:  # noqa: BLE001 - nothing may be lost: it is tried again
-                self.last_result = f"PROBLEM: on-failure destination: {error}"
-                log.warning("mapping %s: %s", self.uuid, self.last_result)
-                await asyncio.sleep(_backoff_s(attempt))
+                await self._reader(shard).run()
+            except* AwsError as errors:
+                self.last_result = f"PROBLEM: {errors.exceptions[0]}"
+            except* Exception:
+                log.exception("event source mapping %s, %s", self.uuid, shard)
             else:
+                self.checkpoints.finished.add(shard)
                 return
+            await asyncio.sleep(POLL_S)
 
-    async def _send(self, target: str, document: str) -> None:
-        service, name = target.split(":")[2], target.rpartition(":")[2]
-        if service == "sqs":
-            sqs = await self.context.client("sqs")
-            url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
-            await sqs.send_message(QueueUrl=url, MessageBody=document)
-        else:
-            sns = await self.context.client("sns")
-            await sns.publish(TopicArn=target, Message=document)
+    def _reader(self, shard: str) -> ShardReader:
+        settings = {**DEFAULTS, **self.settings}
+        account = self.context.account_id
+        role = self.function.settings.get("Role") or f"arn:aws:iam::{account}:role/none"
+        known = self.checkpoints
 
-    def _document(
-        self,
-        shard: str,
-        records: Sequence[StreamRecord],
-        condition: str,
-        attempts: int,
-        result: Result | None,
-    ) -> dict[str, Any]:
-        document: dict[str, Any] = {
-            "requestContext": {
-                "requestId": result.request_id if result else str(uuid.uuid4()),
-                "functionArn": self.function.arn,
-                "condition": condition,
-                "approximateInvokeCount": attempts,
-            },
-            "version": "1.0",
-            "timestamp": _iso(time.time()),
-            "KinesisBatchInfo": {
-                "shardId": shard,
-                "startSequenceNumber": records[0].sequence_number,
-                "endSequenceNumber": records[-1].sequence_number,
-                "approximateArrivalOfFirstRecord": _iso(records[0].arrival_ms / 1000),
-                "approximateArrivalOfLastRecord": _iso(records[-1].arrival_ms / 1000),
-                "batchSize": len(records),
-                "streamArn": self.source,
-            },
-        }
-        if result is not None:
-            document["responseContext"] = {
-                "statusCode": 200,
-                "executedVersion": "$LATEST",
-                "functionError": result.error,
-            }
-        return document
+        def moved(position: int, window: Window | None) -> None:
+            known.positions[shard] = position
+            if window is not None:
+                known.windows[shard] = window
+            else:
+                known.windows.pop(shard, None)
 
+        def count(read: int, filtered: int) -> None:
+            self.filtered += filtered
+            self.count("PolledEventCount", read)
+            self.count("FilteredOutEventCount", filtered)
 
-def _remaining(
-    records: Sequence[StreamRecord], result: Result, settings: dict[str, Any]
-) -> Sequence[StreamRecord]:
-    """The records that the function did not take: from the lowest reported failure on."""
-    if result.error is not None:
-        return records
-    if "ReportBatchItemFailures" not in (settings["FunctionResponseTypes"] or ()):
-        return ()
-    try:
-        answer = orjson.loads(result.payload or b"null")
-    except orjson.JSONDecodeError:
-        return records
-    if answer is None or answer == {}:
-        return ()
-    failures = answer.get("batchItemFailures") if isinstance(answer, dict) else None
-    if failures is None:
-        return () if isinstance(answer, dict) and "batchItemFailures" in answer else records
-    if not failures:
-        return ()
-    index = {record.sequence_number: at for at, record in enumerate(records)}
-    try:
-        first = min(index[failure["itemIdentifier"]] for failure in failures)
-    except (KeyError, TypeError):
-        # An identifier that is none of ours: the whole batch counts as failed.
-        return records
-    return records[first:]
-
-
-def _backoff_s(attempt: int) -> float:
-    low, high = BACKOFF_S
-    longest = min(high, low * float(2 ** min(attempt, 10)))
-    return random.uniform(0.5, 1) * longest  # noqa: S311 - jitter
-
-
-def _iso(epoch_s: float) -> str:
-    moment = dt.datetime.fromtimestamp(epoch_s, dt.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+        return ShardReader(
+            self.streams,
+            Reading(
+                self.source,
+                shard,
+                int(settings["ParallelizationFactor"]),
+                int(settings["BatchSize"]),
+                float(settings["MaximumBatchingWindowInSeconds"]),
+                int(settings["TumblingWindowInSeconds"]),
+                RecordFilter(settings.get("FilterCriteria")),
+                encoder(shard, self.source, self.context.region, role),
+            ),
+            known.positions[shard],
+            deliver=Delivery(self, settings).deliver,
+            moved=moved,
+            count=count,
+            idle=lambda: self.measure_age(0),
+            window=known.windows.get(shard),
+        )

@@ -16,7 +16,7 @@ import orjson
 
 from localcloud.arn import arn
 from localcloud.functions import function as functions
-from localcloud.functions import mapping as mappings
+from localcloud.functions import mapping_settings as mappings
 from localcloud.functions.function import Function
 from localcloud.functions.logs import FunctionLogs
 from localcloud.functions.mapping import EventSourceMapping
@@ -111,6 +111,7 @@ class LambdaService:
                     "backlog": mapping.backlog(),
                     "delivered": mapping.delivered,
                     "given_up": mapping.given_up,
+                    "filtered": mapping.filtered,
                     "last_result": mapping.last_result,
                 }
                 for mapping in self._mappings.values()
@@ -345,7 +346,7 @@ class LambdaService:
 
     async def _create_mapping(self, request: Request, _: dict[str, str]) -> Response:
         body = request.json()
-        mappings.check_settings(body)
+        settings = mappings.of_body(body)
         function = self._find({"name": body["FunctionName"]})
         source = body["EventSourceArn"]
         for mapping in self._mappings.values():
@@ -360,20 +361,19 @@ class LambdaService:
             self._streams.shard_ids(source)
         except AwsError as error:
             raise AwsError("InvalidParameterValueException", error.message) from error
-        if not body.get("StartingPosition"):
-            raise AwsError("InvalidParameterValueException", "StartingPosition is required")
+        mappings.check_together(settings)
         mapping = EventSourceMapping(
             self._context,
             self._streams,
             function,
             source,
-            _mapping_settings(body),
+            settings,
             enabled=body.get("Enabled") is not False,
             tags=dict(body.get("Tags") or {}),
         )
         mapping.begin()
         self._mappings[mapping.uuid] = mapping
-        return json_response(mapping.describe(), 202, JSON)
+        return json_response({**mapping.describe(), "State": "Creating"}, 202, JSON)
 
     def _mapping(self, groups: dict[str, str]) -> EventSourceMapping:
         mapping = self._mappings.get(groups["uuid"])
@@ -403,11 +403,12 @@ class LambdaService:
 
     async def _update_mapping(self, request: Request, groups: dict[str, str]) -> Response:
         mapping, body = self._mapping(groups), request.json()
-        mappings.check_settings(body)
+        settings = mappings.of_body(body)
+        function = None
         if body.get("FunctionName"):
-            mapping.function = self._find({"name": body["FunctionName"]})
+            function = self._find({"name": body["FunctionName"]})
         enabled = mapping.enabled if body.get("Enabled") is None else bool(body["Enabled"])
-        await mapping.change(_mapping_settings(body), enabled=enabled)
+        await mapping.change(settings, enabled=enabled, function=function)
         return json_response(mapping.describe(), 202, JSON)
 
     async def _delete_mapping(self, _: Request, groups: dict[str, str]) -> Response:
@@ -436,8 +437,3 @@ class LambdaService:
         for key in parse_qs(request.query).get("tagKeys", []):
             tags.pop(key, None)
         return Response(204)
-
-
-def _mapping_settings(body: dict[str, Any]) -> dict[str, Any]:
-    names = (*mappings.DEFAULTS, "StartingPositionTimestamp")
-    return {name: body[name] for name in names if body.get(name) is not None}

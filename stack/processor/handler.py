@@ -101,7 +101,7 @@ class Processor:
                     "error": next(iter(written.failed.values()), "quarantine queue"),
                 },
             )
-        good = [a for a in arrived if a.index not in written.failed and a.index not in refused]
+        good = [a for a in arrived if a.at not in written.failed and a.at not in refused]
         self._measure(
             good, len(records), len(refused) - len(unsent), len(written.rejected), critical
         )

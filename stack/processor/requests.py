@@ -69,7 +69,7 @@ class RecordWriter:
 def record(reading: Reading, arrived_ms: int, processed_ms: int) -> str:
     """A reading as a multi-measure record without its run, which the whole call has in common."""
     measures = ",".join(
-        [f"{_measure(name)}{float(value)!r}\"}}" for name, value in reading.signals.items()]
+        [f'{_measure(name)}{float(value)!r}"}}' for name, value in reading.signals.items()]
     )
     return (
         f'{{"Dimensions":{_dimensions(reading.device, reading.kind, reading.site)},'

@@ -28,7 +28,7 @@ RETRIED = {"ThrottlingException", "InternalServerException", "ServiceUnavailable
 class Arrived(NamedTuple):
     """A checked reading and where it stood in the batch."""
 
-    index: int
+    at: int
     reading: Reading
     arrived_ms: int
 
@@ -71,9 +71,7 @@ class TimeSeries:
             written.failed.update(done.failed)
         return written
 
-    def _write_call(
-        self, readings: Sequence[Arrived], remaining_ms: Callable[[], int]
-    ) -> Written:
+    def _write_call(self, readings: Sequence[Arrived], remaining_ms: Callable[[], int]) -> Written:
         written = Written({}, {})
         attempt = 0
         while True:
@@ -88,8 +86,8 @@ class TimeSeries:
                 for rejected in error.response["RejectedRecords"]:
                     # With an existing version at least as high, the reading is there already.
                     if "ExistingVersion" not in rejected:
-                        index = readings[rejected["RecordIndex"]].index
-                        written.rejected[index] = rejected.get("Reason", "no reason given")
+                        at = readings[rejected["RecordIndex"]].at
+                        written.rejected[at] = rejected.get("Reason", "no reason given")
             except (ClientError, BotoCoreError) as error:
                 attempt += 1
                 if _retried(error) and remaining_ms() > RESERVE_MS:
@@ -97,7 +95,7 @@ class TimeSeries:
                     time.sleep(random.uniform(0, min(high, low * 2**attempt)))  # noqa: S311 - jitter
                     continue
                 for arrived in readings:
-                    written.failed[arrived.index] = str(error)
+                    written.failed[arrived.at] = str(error)
             return written
 
 

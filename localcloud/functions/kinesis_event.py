@@ -1,0 +1,90 @@
+"""Events of Kinesis records: their text, made once for each record, and what answers mean."""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring_ascii as quoted
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from localcloud.functions.runtime import Result
+    from localcloud.seams import StreamRecord
+
+# "The total payload cannot exceed 6 MB", of which the members around the records need some.
+MAX_EVENT_BYTES = 6 * 1024 * 1024 - 1024
+
+
+class Item(NamedTuple):
+    """A record on its way: its position in the shard, and its text in events."""
+
+    position: int
+    record: StreamRecord
+    text: bytes
+
+
+def encoder(shard: str, source: str, region: str, role: str) -> Callable[[StreamRecord], bytes]:
+    """A function that gives the text of a record of one shard in an event."""
+    end = (
+        f'","eventName":"aws:kinesis:record","invokeIdentityArn":{quoted(role)},'
+        f'"awsRegion":{quoted(region)},"eventSourceARN":{quoted(source)}}}'
+    )
+
+    def encode(record: StreamRecord) -> bytes:
+        number = record.sequence_number
+        return (
+            f'{{"kinesis":{{"kinesisSchemaVersion":"1.0","partitionKey":'
+            f'{quoted(record.partition_key)},"sequenceNumber":"{number}","data":"{record.data}",'
+            f'"approximateArrivalTimestamp":{record.arrival_ms / 1000!r}}},'
+            f'"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":"{shard}:{number}{end}'
+        ).encode()
+
+    return encode
+
+
+def event(items: Sequence[Item], window: dict[str, Any] | None = None) -> bytes:
+    """The event of some records, with the members of a tumbling window where there is one."""
+    head = orjson.dumps(window)[:-1] + b"," if window else b"{"
+    return head + b'"Records":[' + b",".join([item.text for item in items]) + b"]}"
+
+
+def remaining(
+    items: Sequence[Item], result: Result, *, partial: bool, stateful: bool
+) -> Sequence[Item]:
+    """The records that the function did not take: from the lowest reported failure on.
+
+    Follows "Configuring partial batch response with Kinesis": an empty or null answer or list is a
+    success; an identifier that is empty, null, misnamed or of no record fails the whole batch.
+
+    Args:
+        items: The batch.
+        result: What the function answered.
+        partial: Whether batch item failures are read.
+        stateful: Whether the answer must have a state, as it must in a tumbling window.
+    """
+    if result.error is not None:
+        return items
+    if not (partial or stateful):
+        return ()
+    try:
+        answer = orjson.loads(result.payload or b"null")
+    except orjson.JSONDecodeError:
+        return items
+    if stateful and not (isinstance(answer, dict) and "state" in answer):
+        return items
+    if not partial or not answer:
+        return ()
+    if not isinstance(answer, dict) or not isinstance(
+        failures := answer.get("batchItemFailures"), list | None
+    ):
+        return items
+    if not failures:
+        return ()
+    index = {item.record.sequence_number: at for at, item in enumerate(items)}
+    try:
+        first = min(index[failure["itemIdentifier"]] for failure in failures)
+    except (KeyError, TypeError):
+        return items
+    return items[first:]
