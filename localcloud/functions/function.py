@@ -9,7 +9,6 @@ import datetime as dt
 import hashlib
 import io
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
+from localcloud.functions.function_settings import SETTINGS
+from localcloud.functions.platform_log import PlatformLog
 from localcloud.functions.runtime import Environment, EnvironmentSettings
 from localcloud.http import AwsError
 
@@ -28,21 +29,14 @@ if TYPE_CHECKING:
     from localcloud.functions.runtime import Result
     from localcloud.seams import CloudContext
 
-RUNTIMES = ("python3.11", "python3.12", "python3.13")
 MAX_PAYLOAD = 6 * 1024 * 1024
+MAX_CODE_BYTES = 262_144_000
 IDLE_S = 300.0
 # AWS has no such bound: it starts a process for every concurrent invocation. Here invocations
 # beyond it wait for a free process.
 MAX_PROCESSES = int(os.environ.get("FLEETCAST_LAMBDA_PROCESSES") or max(2, os.cpu_count() or 2))
 # What the managed runtime has and a process needs; nothing else of our own environment.
 _PASSED = ("LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
-
-_SETTINGS = {
-    "FunctionName", "Runtime", "Role", "Handler", "Description", "Timeout", "MemorySize",
-    "Environment", "DeadLetterConfig", "KMSKeyArn", "TracingConfig", "Architectures",
-    "EphemeralStorage", "LoggingConfig", "PackageType", "SnapStart", "VpcConfig",
-}  # fmt: skip
-_ACCEPTED = _SETTINGS | {"Code", "Tags", "Publish", "RevisionId", "DryRun"}
 
 
 class ThrottledError(AwsError):
@@ -57,34 +51,6 @@ class ThrottledError(AwsError):
         )
 
 
-def check_settings(body: dict[str, Any]) -> None:
-    """Refuses settings that the local Lambda does not serve.
-
-    Raises:
-        AwsError: InvalidParameterValueException naming the setting.
-    """
-    unknown = sorted(name for name, value in body.items() if name not in _ACCEPTED and value)
-    if unknown:
-        raise AwsError(
-            "InvalidParameterValueException", f"{', '.join(unknown)} is not supported locally"
-        )
-    if body.get("Runtime") is not None and body["Runtime"] not in RUNTIMES:
-        raise AwsError(
-            "InvalidParameterValueException",
-            f"Runtime {body['Runtime']} is not supported locally: use one of {', '.join(RUNTIMES)}",
-        )
-    if body.get("PackageType", "Zip") != "Zip":
-        raise AwsError(
-            "InvalidParameterValueException", "PackageType Image is not supported locally"
-        )
-    if (body.get("VpcConfig") or {}).get("SubnetIds"):
-        raise AwsError("InvalidParameterValueException", "VpcConfig is not supported locally")
-    if not re.fullmatch(r"[\w.-]+", body.get("Handler") or "x.y"):
-        raise AwsError("InvalidParameterValueException", "Handler is not module.function")
-    if not 1 <= body.get("Timeout", 3) <= 900:  # noqa: PLR2004 - AWS's bounds
-        raise AwsError("InvalidParameterValueException", "Timeout must be from 1 to 900 seconds")
-
-
 @dataclass(slots=True)
 class Function:
     """One function; `$LATEST` only."""
@@ -97,12 +63,16 @@ class Function:
     tags: dict[str, str] = field(default_factory=dict)
     policy: dict[str, dict[str, Any]] = field(default_factory=dict)
     reserved: int | None = None
+    event_config: dict[str, Any] = field(default_factory=dict)
+    event_config_modified_s: float = 0.0
     revision: str = field(default_factory=lambda: str(uuid.uuid4()))
     modified: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     code_sha: str = ""
     code_size: int = 0
     in_use: int = 0
+    closed: bool = False
     folder: Path | None = None
+    _old_folders: list[Path] = field(default_factory=list)
     _generation: int = 0
     _idle: list[Environment] = field(default_factory=list)
     _all: set[Environment] = field(default_factory=set)
@@ -116,8 +86,7 @@ class Function:
         """
         folder = Path(tempfile.mkdtemp(prefix="fleetcast-lambda-"))
         try:
-            with zipfile.ZipFile(io.BytesIO(archive)) as packed:
-                packed.extractall(folder)
+            _unpack(archive, folder)
         except (zipfile.BadZipFile, OSError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise AwsError(
@@ -128,11 +97,12 @@ class Function:
         self.code_size = len(archive)
         self._changed()
         if old is not None:
-            shutil.rmtree(old, ignore_errors=True)
+            # Environments that are busy still import from it.
+            self._old_folders.append(old)
 
     def update(self, body: dict[str, Any]) -> None:
         """Changes settings."""
-        self.settings.update({k: v for k, v in body.items() if k in _SETTINGS and v is not None})
+        self.settings.update({k: v for k, v in body.items() if k in SETTINGS and v is not None})
         self._changed()
 
     def _changed(self) -> None:
@@ -164,18 +134,24 @@ class Function:
             "Architectures": settings.get("Architectures") or ["x86_64"],
             "EphemeralStorage": settings.get("EphemeralStorage") or {"Size": 512},
             "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
-            "LoggingConfig": {
-                "LogFormat": "Text",
-                "LogGroup": f"/aws/lambda/{self.name}",
-                **(settings.get("LoggingConfig") or {}),
-            },
+            "LoggingConfig": self._logging(),
         }
         for name in ("Environment", "KMSKeyArn", "DeadLetterConfig"):
             if settings.get(name):
                 answer[name] = settings[name]
         return answer
 
-    async def invoke(self, event: bytes) -> Result:
+    def _logging(self) -> dict[str, Any]:
+        given = self.settings.get("LoggingConfig") or {}
+        levels = {"ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO"}
+        return {
+            "LogFormat": "Text",
+            "LogGroup": f"/aws/lambda/{self.name}",
+            **(levels if given.get("LogFormat") == "JSON" else {}),
+            **given,
+        }
+
+    async def invoke(self, event: bytes, request_id: str | None = None) -> Result:
         """Runs one invocation and publishes its metrics.
 
         Raises:
@@ -184,8 +160,14 @@ class Function:
         """
         put = self.context.metrics.put
         where = {"FunctionName": self.name}
+        if self.closed:
+            raise AwsError("ResourceNotFoundException", f"Function not found: {self.arn}", 404)
         if len(event) > MAX_PAYLOAD:
-            raise AwsError("RequestTooLargeException", "Request must be smaller than 6 MiB", 413)
+            raise AwsError(
+                "RequestTooLargeException",
+                f"Request must be smaller than {MAX_PAYLOAD} bytes for the InvokeFunction operation",
+                413,
+            )
         if self.reserved is not None and self.in_use >= self.reserved:
             put("AWS/Lambda", "Throttles", 1, unit="Count", dimensions=where)
             raise ThrottledError
@@ -194,7 +176,7 @@ class Function:
         environment = None
         try:
             environment = await self._acquire()
-            result = await environment.invoke(event)
+            result = await environment.invoke(event, request_id)
         finally:
             self.in_use -= 1
             if environment is not None:
@@ -239,7 +221,8 @@ class Function:
     def _new_environment(self) -> Environment:
         if self.folder is None:
             raise AwsError("ResourceNotReadyException", f"function {self.name} has no code")
-        group = self.describe()["LoggingConfig"]["LogGroup"]
+        logging = self.describe()["LoggingConfig"]
+        group = logging["LogGroup"]
         stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}"
         variables = {
             **{name: os.environ[name] for name in _PASSED if name in os.environ},
@@ -254,6 +237,7 @@ class Function:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.settings.get("MemorySize", 128)),
             "AWS_LAMBDA_LOG_GROUP_NAME": group,
             "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{self.settings['Runtime']}",
             "AWS_REGION": self.context.region,
             "AWS_DEFAULT_REGION": self.context.region,
@@ -262,6 +246,9 @@ class Function:
             "AWS_ENDPOINT_URL": self.context.endpoint_url,
             **((self.settings.get("Environment") or {}).get("Variables") or {}),
         }
+        if logging["LogFormat"] == "JSON":
+            variables["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+            variables["AWS_LAMBDA_LOG_LEVEL"] = logging["ApplicationLogLevel"]
         return Environment(
             EnvironmentSettings(
                 self.settings["Handler"],
@@ -269,8 +256,15 @@ class Function:
                 variables,
                 self.arn,
                 float(self.settings.get("Timeout", 3)),
+                int(self.settings.get("MemorySize", 128)),
             ),
-            lambda line: self.logs.add(group, stream, line),
+            PlatformLog(
+                lambda line: self.logs.add(group, stream, line),
+                self.name,
+                self.settings["Runtime"],
+                logging["LogFormat"],
+                logging.get("SystemLogLevel", "INFO"),
+            ),
             self._generation,
         )
 
@@ -282,13 +276,21 @@ class Function:
                 self._idle.remove(environment)
                 self._all.discard(environment)
                 await environment.kill()
+            if all(e.generation == self._generation for e in self._all):
+                self._remove_old_folders()
+
+    def _remove_old_folders(self) -> None:
+        while self._old_folders:
+            shutil.rmtree(self._old_folders.pop(), ignore_errors=True)
 
     async def close(self) -> None:
         """Ends all processes and removes the code."""
+        self.closed = True
         for environment in list(self._all):
             await environment.kill()
         self._all.clear()
         self._idle.clear()
+        self._remove_old_folders()
         if self.folder is not None:
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.folder)
@@ -297,3 +299,10 @@ class Function:
     def processes(self) -> int:
         """How many processes there are."""
         return len(self._all)
+
+
+def _unpack(archive: bytes, folder: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        if sum(entry.file_size for entry in packed.infolist()) > MAX_CODE_BYTES:
+            raise OSError(f"Unzipped size must be smaller than {MAX_CODE_BYTES} bytes")
+        packed.extractall(folder)

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_S = 1.0
 MAX_BUFFERED = 50_000
+MAX_BUFFERED_BYTES = 4 * 1024 * 1024
 MAX_BATCH = 1000
-MAX_LINE = 256 * 1024 - 26
 
 
 class FunctionLogs:
@@ -30,6 +30,7 @@ class FunctionLogs:
     def __init__(self, context: CloudContext) -> None:
         self._context = context
         self._lines: deque[tuple[str, str, int, str]] = deque()
+        self._size = 0
         self._known: set[tuple[str, str]] = set()
         self._task: asyncio.Task[None] | None = None
         self.emf_samples = 0
@@ -55,10 +56,13 @@ class FunctionLogs:
             except MalformedEmfError as error:
                 self.emf_malformed += 1
                 log.warning("malformed embedded metrics in %s: %s", group, error)
-        if len(self._lines) >= MAX_BUFFERED:
-            self._lines.popleft()
+        while self._lines and (
+            len(self._lines) >= MAX_BUFFERED or self._size + len(line) > MAX_BUFFERED_BYTES
+        ):
+            self._size -= len(self._lines.popleft()[3])
             self.dropped += 1
-        self._lines.append((group, stream, int(time.time() * 1000), line[:MAX_LINE]))
+        self._lines.append((group, stream, int(time.time() * 1000), line))
+        self._size += len(line)
 
     async def _run(self) -> None:
         client = await self._context.client("logs")
@@ -73,6 +77,7 @@ class FunctionLogs:
         batches: dict[tuple[str, str], list[dict[str, Any]]] = {}
         while self._lines:
             group, stream, at_ms, line = self._lines.popleft()
+            self._size -= len(line)
             batches.setdefault((group, stream), []).append({"timestamp": at_ms, "message": line})
         for (group, stream), events in batches.items():
             await self._ensure(client, group, stream)

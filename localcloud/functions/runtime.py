@@ -1,17 +1,13 @@
-"""Execution environments: one process each, driven through the Lambda Runtime API.
+"""Execution environments: one process each, driven through the Runtime API and watched.
 
-The API is the documented one (2018-06-01): the runtime asks for the next invocation, and posts its
-response or its error. Each environment has a listener of its own, so that the path needs no id.
+Whatever a handler does, its invocation ends: with what it answered, or as AWS ends it when the time
+or the memory is used up, or the process is gone. The process and its descendants end with it then.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import logging
 import os
-import signal
 import sys
 import time
 import uuid
@@ -20,16 +16,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+import orjson
 
-log = logging.getLogger(__name__)
+from localcloud.functions import processes
+from localcloud.functions.output import read_lines
+from localcloud.functions.platform_log import PlatformLog, Report, now
+from localcloud.functions.runtime_api import Invocation, RuntimeApi
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
-INIT_TIMEOUT_S = 30.0
-MAX_LINE_BYTES = 1024 * 1024
+# AWS ends an initialization after this time, and begins it anew within the first invocation.
+INIT_TIMEOUT_S = 10.0
+WATCH_S = 0.1
+LAST_WORDS_S = 1.0
 TAIL_LINES = 50
-_API = "/2018-06-01/runtime/"
+_SIGNALS = {4: "illegal instruction", 6: "aborted", 9: "killed", 11: "segmentation fault",
+            15: "terminated"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,6 @@ class Result:
     log_tail: str = ""
 
 
-@dataclass(slots=True)
-class _Invocation:
-    request_id: str
-    event: bytes
-    deadline_ms: int
-    done: asyncio.Future[tuple[bytes, bool]]
-    taken: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class EnvironmentSettings:
     """What a process is started with.
@@ -62,6 +57,7 @@ class EnvironmentSettings:
         variables: Its whole environment.
         arn: The function's ARN.
         timeout_s: After which an invocation is killed.
+        memory_mb: Which a process and its descendants may use together.
     """
 
     handler: str
@@ -69,6 +65,17 @@ class EnvironmentSettings:
     variables: Mapping[str, str]
     arn: str
     timeout_s: float
+    memory_mb: int
+
+
+class _EndedError(Exception):
+    """The invocation cannot be answered by the process any more: (errorType, message)."""
+
+    def __init__(self, kind: str, what: str, status: str = "error") -> None:
+        super().__init__(what)
+        self.kind = kind
+        self.what = what
+        self.status = status
 
 
 @dataclass(slots=True, eq=False)
@@ -76,248 +83,260 @@ class Environment:
     """One process that runs one invocation at a time."""
 
     settings: EnvironmentSettings
-    on_line: Callable[[str], None]
+    log: PlatformLog
     generation: int = 0
     idle_since_s: float = 0.0
     alive: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    _api: RuntimeApi | None = None
     _process: asyncio.subprocess.Process | None = None
-    _server: asyncio.Server | None = None
-    _current: _Invocation | None = None
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    _ready: asyncio.Event = field(default_factory=asyncio.Event)
-    _init_error: bytes | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _serving: set[asyncio.Task[None]] = field(default_factory=set)
+    _exited: asyncio.Event = field(default_factory=asyncio.Event)
+    _overuse: _EndedError | None = None
+    _peak: int = 0
+    _started_s: float = 0.0
+    _init_ms: float | None = None
 
     async def start(self) -> None:
         """Starts the process; it is ready when it asks for its first invocation."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(LAUNCHER),
-            self.settings.handler,
-            cwd=self.settings.folder,
-            env={
-                **self.settings.variables,
-                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
-                "FLEETCAST_PARENT": str(os.getpid()),
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=MAX_LINE_BYTES,
-            start_new_session=True,
-        )
+        self._api = RuntimeApi(self.settings.arn)
+        port = await self._api.start()
+        self._exited.clear()
+        self._started_s = time.perf_counter()
+        self.log.init_start()
+        address = f"127.0.0.1:{port}"
+        # A pipe of our own: asyncio's process is not over while a child of it holds its pipe.
+        output, write_end = os.pipe()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(LAUNCHER),
+                self.settings.handler,
+                cwd=self.settings.folder,
+                env={
+                    **self.settings.variables,
+                    processes.MARK: address,
+                    "FLEETCAST_PARENT": str(os.getpid()),
+                },
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            os.close(write_end)
         self.alive = True
         self._tasks = [
-            asyncio.create_task(self._read_output()),
-            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._read_output(output)),
+            asyncio.create_task(self._notice_exit(self._process, self._api, address)),
         ]
 
-    async def invoke(self, event: bytes) -> Result:
-        """Runs one invocation; the process is killed where it exceeds its time."""
-        request_id = str(uuid.uuid4())
-        began = time.perf_counter()
+    async def invoke(self, event: bytes, request_id: str | None = None) -> Result:
+        """Runs one invocation; the process is killed where it exceeds its time or memory."""
+        request_id = request_id or str(uuid.uuid4())
         self.tail.clear()
-        waiting = asyncio.create_task(self._ready.wait())
-        try:
-            await asyncio.wait_for(waiting, INIT_TIMEOUT_S)
-        except TimeoutError:
-            await self.kill()
-            return _failed(
-                "Runtime.InitTimeout", "the function did not start in time", request_id, began
-            )
-        if self._init_error is not None:
-            await self.kill()
-            elapsed = (time.perf_counter() - began) * 1000
-            return Result(self._init_error, "Unhandled", elapsed, request_id, self._log_tail())
-        if not self.alive:
-            return self._exited(request_id, began)
-        timeout_s = self.settings.timeout_s
-        invocation = _Invocation(
-            request_id,
-            event,
-            int((time.time() + timeout_s) * 1000),
-            asyncio.get_running_loop().create_future(),
-        )
+        watching = asyncio.create_task(self._watch())
         began = time.perf_counter()
-        self.on_line(f"START RequestId: {request_id} Version: $LATEST")
-        self._current = invocation
-        self._arrived.set()
+        first = self._init_ms is None
         try:
-            payload, failed = await asyncio.wait_for(invocation.done, timeout_s)
+            if first:
+                # Where this fails, the first invocation starts the process anew in its own time.
+                await self._initialize(INIT_TIMEOUT_S)
+            began = time.perf_counter()
+            self.log.start(request_id)
+            payload, failed = await asyncio.wait_for(
+                self._run(request_id, event), self.settings.timeout_s
+            )
         except TimeoutError:
-            await self.kill()
-            text = f"{_now()} {request_id} Task timed out after {timeout_s:.2f} seconds"
-            self.on_line(text)
-            self._end(request_id, began)
-            return _failed(None, text, request_id, began)
-        except ConnectionError:
-            self._end(request_id, began)
-            return self._exited(request_id, began)
+            seconds = f"{self.settings.timeout_s:.2f} seconds"
+            ended = _EndedError("Sandbox.Timedout", f"Task timed out after {seconds}", "timeout")
+            return await self._end(request_id, began, ended, first=first)
+        except _EndedError as error:
+            return await self._end(request_id, began, error, first=first)
         except asyncio.CancelledError:
             # Nobody waits for the answer any more, and the process may be in the middle of it.
             await self.kill()
             raise
         finally:
-            self._current = None
-        self._end(request_id, began)
-        elapsed = (time.perf_counter() - began) * 1000
-        return Result(
-            payload, "Unhandled" if failed else None, elapsed, request_id, self._log_tail()
+            watching.cancel()
+            if self._api is not None:
+                self._api.offer(None)
+        return self._answered(request_id, began, payload, failed=failed, first=first)
+
+    async def _initialize(self, timeout_s: float | None) -> None:
+        """Waits until the process is ready; what goes wrong shows in the invocation."""
+        api = self._api
+        if api is None:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await api.ready.wait()
+        except TimeoutError:
+            self.log.init_failed(self._since_start_ms(), "timeout", None)
+            await self.kill()
+            return
+        self._init_ms = self._since_start_ms()
+        if api.init_error is not None:
+            self.log.init_failed(self._init_ms, "error", _error_type(api.init_error))
+
+    async def _run(self, request_id: str, event: bytes) -> tuple[bytes, bool]:
+        if not self.alive and self._init_ms is None:
+            await self.start()
+            await self._initialize(None)
+        api, process = self._api, self._process
+        if api is None or process is None:
+            raise _EndedError("Runtime.ExitError", "Runtime exited without providing a reason")
+        if api.init_error is not None:
+            return api.init_error, True
+        invocation = Invocation(
+            request_id,
+            event,
+            int((time.time() + self.settings.timeout_s) * 1000),
+            asyncio.get_running_loop().create_future(),
         )
+        api.offer(invocation)
+        exited = asyncio.ensure_future(self._exited.wait())
+        exited.add_done_callback(lambda _: invocation.done.cancel())
+        try:
+            await asyncio.wait({invocation.done})
+        finally:
+            exited.cancel()
+        if not invocation.done.cancelled():
+            return invocation.done.result()
+        if self._overuse is not None:
+            raise self._overuse
+        raise _EndedError("Runtime.ExitError", _how_it_ended(process.returncode))
+
+    async def _end(
+        self, request_id: str, began: float, ended: _EndedError, *, first: bool
+    ) -> Result:
+        """The result of an invocation that the process did not answer; it ends with it."""
+        elapsed = (time.perf_counter() - began) * 1000
+        report = self._report(request_id, elapsed, first=first)
+        kind = ended.kind if ended.status == "error" else None
+        await self.kill()
+        if ended.status == "timeout":
+            self.log.write(f"{now()} {request_id} {ended.what}")
+        self.log.end(_failed(report, ended.status, kind))
+        text = f"RequestId: {request_id} Error: {ended.what}"
+        payload = orjson.dumps({"errorType": ended.kind, "errorMessage": text})
+        return Result(payload, "Unhandled", elapsed, request_id, self._log_tail())
+
+    def _answered(
+        self, request_id: str, began: float, payload: bytes, *, failed: bool, first: bool
+    ) -> Result:
+        elapsed = (time.perf_counter() - began) * 1000
+        report = self._report(request_id, elapsed, first=first)
+        if failed and self._api is not None and self._api.init_error is not None:
+            report = _failed(report, "error", _error_type(payload))
+            self.alive = False
+        self.log.end(report)
+        error = "Unhandled" if failed else None
+        return Result(payload, error, elapsed, request_id, self._log_tail())
+
+    def _report(self, request_id: str, elapsed_ms: float, *, first: bool) -> Report:
+        process = self._process
+        if process is not None and process.returncode is None:
+            self._peak = max(self._peak, processes.peak_bytes(process.pid))
+        used = None if self._peak == 0 else -(-self._peak // processes.MIB)
+        init_ms = self._init_ms if first else None
+        return Report(request_id, elapsed_ms, self.settings.memory_mb, used, init_ms)
 
     async def kill(self) -> None:
-        """Ends the process and its listener; safe to call twice."""
+        """Ends the process, its descendants and its listener; safe to call twice."""
         self.alive = False
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process is not None:
+            processes.end(self._process.pid)
             await self._process.wait()
-        if self._server is not None:
-            self._server.close()
-        for task in (*self._tasks, *self._serving):
-            if task is not asyncio.current_task():
-                task.cancel()
+        if self._api is not None:
+            self._api.close()
+        if self._tasks:
+            # What it printed last is still on its way.
+            await asyncio.wait({self._tasks[0]}, timeout=LAST_WORDS_S)
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
 
-    def _end(self, request_id: str, began: float) -> None:
-        elapsed = (time.perf_counter() - began) * 1000
-        memory = self.settings.variables.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
-        self.on_line(f"END RequestId: {request_id}")
-        self.on_line(
-            f"REPORT RequestId: {request_id}\tDuration: {elapsed:.2f} ms\t"
-            f"Billed Duration: {int(elapsed) + 1} ms\tMemory Size: {memory} MB"
-        )
-
-    def _exited(self, request_id: str, began: float) -> Result:
-        code = self._process.returncode if self._process else None
-        what = f"signal: {-code}" if code is not None and code < 0 else f"exit status {code}"
-        text = f"RequestId: {request_id} Error: Runtime exited with error: {what}"
-        return _failed("Runtime.ExitError", text, request_id, began)
+    def _since_start_ms(self) -> float:
+        return (time.perf_counter() - self._started_s) * 1000
 
     def _log_tail(self) -> str:
         return "\n".join(self.tail)
 
     async def _watch(self) -> None:
-        if self._process is None:
-            return
-        await self._process.wait()
-        self.alive = False
-        self._ready.set()
-        if self._current is not None and not self._current.done.done():
-            self._current.done.set_exception(ConnectionError("the runtime exited"))
-
-    async def _read_output(self) -> None:
-        if self._process is None or self._process.stdout is None:
-            return
-        reader = self._process.stdout
+        """Ends the process when it uses more memory or processes than it may."""
+        limit = self.settings.memory_mb * processes.MIB
         while True:
-            try:
-                line = await reader.readline()
-            except ValueError:
-                self.on_line("[a line of more than 1 MiB was dropped]")
+            await asyncio.sleep(WATCH_S)
+            process = self._process
+            if process is None or process.returncode is not None:
                 continue
-            if not line:
-                return
-            text = line.decode("utf-8", "replace").rstrip("\r\n")
-            self.tail.append(text)
-            self.on_line(text)
+            pids = processes.tree(process.pid)
+            used = processes.memory_bytes(pids, limit)
+            self._peak = max(self._peak, used)
+            if used > limit:
+                self._overuse = _EndedError(
+                    "Runtime.OutOfMemory", "Runtime exited with error: signal: killed"
+                )
+            elif len(pids) > processes.MAX_PROCESSES:
+                self._overuse = _EndedError(
+                    "Runtime.ExitError", "Runtime exited with error: signal: killed"
+                )
+            if self._overuse is not None:
+                processes.end(process.pid)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._serving.add(task)
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                method, path, _ = head[0].split(" ", 2)
-                headers = {
-                    name.strip().lower(): value.strip()
-                    for name, _, value in (line.partition(":") for line in head[1:])
-                }
-                body = await _read_body(reader, headers)
-                await self._answer(writer, method, path.partition("?")[0], body)
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
-            return
-        finally:
-            if task is not None:
-                self._serving.discard(task)
-            writer.close()
-
-    async def _answer(
-        self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes
+    async def _notice_exit(
+        self, process: asyncio.subprocess.Process, api: RuntimeApi, address: str
     ) -> None:
-        parts = path.removeprefix(_API).split("/")
-        current = self._current
-        if method == "GET" and parts == ["invocation", "next"]:
-            await self._send_next(writer)
-            return
-        if method == "POST" and parts == ["init", "error"]:
-            self._init_error = body
-            self._ready.set()
-        elif (
-            method == "POST"
-            and parts[0] == "invocation"
-            and parts[2:] in (["response"], ["error"])
-            and current is not None
-            and parts[1] == current.request_id
-        ):
-            if not current.done.done():
-                current.done.set_result((body, parts[2] == "error"))
-        else:
-            _send(writer, 404, b'{"errorType":"UnknownRequest"}')
-            await writer.drain()
-            return
-        _send(writer, 202, b'{"status":"OK"}')
-        await writer.drain()
+        await process.wait()
+        unexpected, self.alive = self.alive, False
+        # Its children may live on, in its group or in one of their own.
+        processes.end(process.pid)
+        if unexpected or self._overuse is not None:
+            processes.end_marked(address)
+        api.ready.set()
+        self._exited.set()
 
-    async def _send_next(self, writer: asyncio.StreamWriter) -> None:
-        self._ready.set()
-        while self._current is None or self._current.taken:
-            self._arrived.clear()
-            await self._arrived.wait()
-        invocation = self._current
-        invocation.taken = True
-        _send(
-            writer,
-            200,
-            invocation.event,
-            {
-                "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
-                "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
-                "Lambda-Runtime-Invoked-Function-Arn": self.settings.arn,
-            },
+    async def _read_output(self, output: int) -> None:
+        def take(line: str) -> None:
+            self.tail.append(line)
+            self.log.write(line)
+
+        reader = asyncio.StreamReader()
+        pipe = os.fdopen(output, "rb")
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
         )
-        await writer.drain()
+        try:
+            await read_lines(reader, take)
+        finally:
+            transport.close()
 
 
-async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        parts = []
-        while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
-            parts.append(await reader.readexactly(size))
-            await reader.readexactly(2)
-        await reader.readuntil(b"\r\n")
-        return b"".join(parts)
-    return await reader.readexactly(int(headers.get("content-length") or 0))
+def _how_it_ended(code: int | None) -> str:
+    if not code:
+        return "Runtime exited without providing a reason"
+    if code < 0:
+        return f"Runtime exited with error: signal: {_SIGNALS.get(-code, -code)}"
+    return f"Runtime exited with error: exit status {code}"
 
 
-def _send(
-    writer: asyncio.StreamWriter, status: int, body: bytes, headers: Mapping[str, str] | None = None
-) -> None:
-    lines = [f"HTTP/1.1 {status} {'OK' if status < 300 else 'Not Found'}"]  # noqa: PLR2004
-    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "", ""]
-    writer.write("\r\n".join(lines).encode("latin-1") + body)
+def _failed(report: Report, status: str, error_type: str | None) -> Report:
+    return Report(
+        report.request_id,
+        report.duration_ms,
+        report.memory_mb,
+        report.max_memory_mb,
+        report.init_ms,
+        status,
+        error_type,
+    )
 
 
-def _failed(kind: str | None, text: str, request_id: str, began: float) -> Result:
-    value = {"errorMessage": text} if kind is None else {"errorType": kind, "errorMessage": text}
-    elapsed = (time.perf_counter() - began) * 1000
-    return Result(json.dumps(value).encode(), "Unhandled", elapsed, request_id)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+def _error_type(payload: bytes) -> str | None:
+    try:
+        answer = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return None
+    kind = answer.get("errorType") if isinstance(answer, dict) else None
+    return str(kind) if kind else None

@@ -9,17 +9,20 @@ import contextlib
 import json
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 import orjson
 
 from localcloud.arn import arn
-from localcloud.functions import function as functions
-from localcloud.functions import mapping_settings as mappings
+from localcloud.functions.events import Event, EventQueue, check_config
 from localcloud.functions.function import Function
+from localcloud.functions.function_settings import check_settings
 from localcloud.functions.logs import FunctionLogs
-from localcloud.functions.mapping import EventSourceMapping
+from localcloud.functions.mapping_api import MappingApi
+from localcloud.functions.operations import name_of
+from localcloud.functions.paging import page
 from localcloud.http import AwsError, Response, json_response
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REAP_S = 30.0
+MAX_PAGE = 50
+# AWS's default quota of an account, and what of it no function may reserve.
+ACCOUNT_CONCURRENCY = 1000
+MIN_UNRESERVED = 100
 JSON = "application/json"
 Route = tuple[str, str, "Callable[[Request, dict[str, str]], Awaitable[Response]]"]
 _FUNCTION = r"/functions/(?P<name>[^/]+)"
@@ -46,9 +53,9 @@ class LambdaService:
         self._streams = streams
         self._logs = FunctionLogs(context)
         self._functions: dict[str, Function] = {}
-        self._mappings: dict[str, EventSourceMapping] = {}
+        self._mappings = MappingApi(context, streams, lambda name: self._find({"name": name}))
+        self._events = EventQueue(context)
         self._task: asyncio.Task[None] | None = None
-        self._events: set[asyncio.Task[Any]] = set()
         routes: list[Route] = [
             ("POST", r"/functions", self._create),
             ("GET", r"/functions", self._list),
@@ -68,11 +75,13 @@ class LambdaService:
             ("GET", _FUNCTION + "/policy", self._get_policy),
             ("DELETE", _FUNCTION + "/policy/(?P<sid>[^/]+)", self._remove_permission),
             ("POST", _FUNCTION + "/invocations", self._invoke),
-            ("POST", r"/event-source-mappings", self._create_mapping),
-            ("GET", r"/event-source-mappings", self._list_mappings),
-            ("GET", r"/event-source-mappings/(?P<uuid>[^/]+)", self._get_mapping),
-            ("PUT", r"/event-source-mappings/(?P<uuid>[^/]+)", self._update_mapping),
-            ("DELETE", r"/event-source-mappings/(?P<uuid>[^/]+)", self._delete_mapping),
+            ("PUT", _FUNCTION + "/event-invoke-config", self._put_event_config),
+            ("POST", _FUNCTION + "/event-invoke-config", self._update_event_config),
+            ("GET", _FUNCTION + "/event-invoke-config", self._get_event_config),
+            ("DELETE", _FUNCTION + "/event-invoke-config", self._delete_event_config),
+            ("GET", _FUNCTION + "/event-invoke-config/list", self._list_event_configs),
+            ("GET", r"/account-settings", self._account_settings),
+            *self._mappings.routes(),
             ("GET", r"/tags/(?P<arn>.+)", self._list_tags),
             ("POST", r"/tags/(?P<arn>.+)", self._tag),
             ("DELETE", r"/tags/(?P<arn>.+)", self._untag),
@@ -93,10 +102,8 @@ class LambdaService:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for mapping in self._mappings.values():
-            await mapping.stop()
-        for task in list(self._events):
-            task.cancel()
+        await self._mappings.stop()
+        await self._events.stop()
         for function in self._functions.values():
             await function.close()
         await self._logs.stop()
@@ -105,40 +112,45 @@ class LambdaService:
         """Functions with their processes, mappings with their backlog."""
         return {
             "functions": {name: {"processes": f.processes} for name, f in self._functions.items()},
-            "mappings": {
-                mapping.uuid: {
-                    "function": mapping.function.name,
-                    "backlog": mapping.backlog(),
-                    "delivered": mapping.delivered,
-                    "given_up": mapping.given_up,
-                    "filtered": mapping.filtered,
-                    "last_result": mapping.last_result,
-                }
-                for mapping in self._mappings.values()
-            },
+            "mappings": self._mappings.status(),
+            "events_waiting": self._events.waiting,
             "emf_samples": self._logs.emf_samples,
             "emf_malformed": self._logs.emf_malformed,
             "log_lines_dropped": self._logs.dropped,
             "runs_under": "the local cloud's own Python, whatever Runtime says",
-            "unsupported": ["versions", "aliases", "layers", "images", "SQS sources", "filters"],
+            "unsupported": [
+                "versions and aliases",
+                "layers",
+                "images",
+                "runtimes other than Python",
+                "SnapStart",
+                "VPC, EFS, X-Ray, function URLs, response streams, provisioned concurrency",
+                "sources other than Kinesis streams, enhanced fan-out",
+                "the file system and the network of functions are the host's",
+            ],
         }
 
     async def handle(self, request: Request) -> Response | None:
         """Answers a request."""
         path = unquote(request.path)
+        qualifier = parse_qs(request.query).get("Qualifier", ["$LATEST"])[0]
         for method, pattern, answer in self._routes:
             match = pattern.match(path)
             if match and method == request.method:
+                groups = match.groupdict()
+                if "name" in groups and qualifier != "$LATEST":
+                    groups["name"] = f"{groups['name'].partition(':$LATEST')[0]}:{qualifier}"
                 try:
-                    return await answer(request, match.groupdict())
+                    return await answer(request, groups)
                 except KeyError as error:
                     raise AwsError(
                         "InvalidParameterValueException", f"{error.args[0]} is required"
                     ) from error
+        name = name_of(request.method, path)
+        if name:
+            raise AwsError("InvalidParameterValueException", f"{name} is not supported locally")
         raise AwsError(
-            "UnknownOperationException",
-            f"Lambda {request.method} {path} is not served locally",
-            404,
+            "UnknownOperationException", f"Lambda has no operation {request.method} {path}", 404
         )
 
     async def _reap(self) -> None:
@@ -148,12 +160,14 @@ class LambdaService:
                 await function.reap()
 
     def _find(self, groups: dict[str, str]) -> Function:
-        name = groups["name"].rpartition(":function:")[2].partition(":")[0]
+        given = groups["name"].rpartition(":function:")[2]
+        name, _, qualifier = given.partition(":")
         function = self._functions.get(name)
-        if function is None:
+        # There are no versions and aliases, so that every other qualifier is one of nothing.
+        if function is None or qualifier not in {"", "$LATEST"}:
             raise AwsError(
                 "ResourceNotFoundException",
-                f"Function not found: {self._arn(name)}",
+                f"Function not found: {self._arn(given)}",
                 404,
                 Type="User",
             )
@@ -166,7 +180,7 @@ class LambdaService:
 
     async def _create(self, request: Request, _: dict[str, str]) -> Response:
         body = request.json()
-        functions.check_settings(body)
+        check_settings(body)
         name = body["FunctionName"].rpartition(":function:")[2]
         if name in self._functions:
             raise AwsError("ResourceConflictException", f"Function already exist: {name}", 409)
@@ -201,9 +215,9 @@ class LambdaService:
             "InvalidParameterValueException", "Code needs ZipFile, or S3Bucket and S3Key"
         )
 
-    async def _list(self, _: Request, __: dict[str, str]) -> Response:
+    async def _list(self, request: Request, _: dict[str, str]) -> Response:
         described = [self._functions[name].describe() for name in sorted(self._functions)]
-        return json_response({"Functions": described}, content_type=JSON)
+        return json_response(page(request, "Functions", described, MAX_PAGE), content_type=JSON)
 
     async def _get(self, _: Request, groups: dict[str, str]) -> Response:
         function = self._find(groups)
@@ -220,8 +234,7 @@ class LambdaService:
     async def _delete(self, _: Request, groups: dict[str, str]) -> Response:
         function = self._find(groups)
         del self._functions[function.name]
-        for mapping in [m for m in self._mappings.values() if m.function is function]:
-            await mapping.stop()
+        await self._mappings.function_deleted(function)
         await function.close()
         return Response(204)
 
@@ -230,12 +243,14 @@ class LambdaService:
 
     async def _update_configuration(self, request: Request, groups: dict[str, str]) -> Response:
         function, body = self._find(groups), request.json()
-        functions.check_settings(body)
+        check_settings(body)
+        _check_revision(function, body)
         function.update(body)
         return json_response(function.describe(), content_type=JSON)
 
     async def _update_code(self, request: Request, groups: dict[str, str]) -> Response:
         function, body = self._find(groups), request.json()
+        _check_revision(function, body)
         archive = await self._archive(body)
         if not body.get("DryRun"):
             function.set_code(archive)
@@ -259,7 +274,15 @@ class LambdaService:
 
     async def _put_concurrency(self, request: Request, groups: dict[str, str]) -> Response:
         function = self._find(groups)
-        function.reserved = int(request.json()["ReservedConcurrentExecutions"])
+        wanted = int(request.json()["ReservedConcurrentExecutions"])
+        others = sum(f.reserved or 0 for f in self._functions.values() if f is not function)
+        if wanted < 0 or ACCOUNT_CONCURRENCY - others - wanted < MIN_UNRESERVED:
+            raise AwsError(
+                "InvalidParameterValueException",
+                "Specified ReservedConcurrentExecutions for function decreases account's "
+                f"UnreservedConcurrentExecution below its minimum value of [{MIN_UNRESERVED}].",
+            )
+        function.reserved = wanted
         return await self._get_concurrency(request, groups)
 
     async def _get_concurrency(self, _: Request, groups: dict[str, str]) -> Response:
@@ -327,10 +350,11 @@ class LambdaService:
         if kind == "DryRun":
             return Response(204)
         if kind == "Event":
-            task = asyncio.create_task(function.invoke(event))
-            self._events.add(task)
-            task.add_done_callback(self._events.discard)
-            return Response(202)
+            queued = Event(function, event)
+            self._events.put(queued)
+            return Response(202, b"", {"x-amzn-requestid": queued.request_id})
+        if kind != "RequestResponse":
+            raise AwsError("InvalidParameterValueException", f"InvocationType {kind} is unknown")
         result = await function.invoke(event)
         headers = {"content-type": JSON, "x-amz-executed-version": "$LATEST",
                    "x-amzn-requestid": result.request_id}  # fmt: skip
@@ -342,87 +366,72 @@ class LambdaService:
             ).decode()
         return Response(200, result.payload, headers)
 
-    # Event source mappings
+    # Asynchronous invocation
 
-    async def _create_mapping(self, request: Request, _: dict[str, str]) -> Response:
-        body = request.json()
-        settings = mappings.of_body(body)
-        function = self._find({"name": body["FunctionName"]})
-        source = body["EventSourceArn"]
-        for mapping in self._mappings.values():
-            if mapping.source == source and mapping.function is function:
-                raise AwsError(
-                    "ResourceConflictException",
-                    f'The event source arn (" {source} ") and function (" {function.name} ") '
-                    f"provided mapping already exists. UUID {mapping.uuid}",
-                    409,
-                )
-        try:
-            self._streams.shard_ids(source)
-        except AwsError as error:
-            raise AwsError("InvalidParameterValueException", error.message) from error
-        mappings.check_together(settings)
-        mapping = EventSourceMapping(
-            self._context,
-            self._streams,
-            function,
-            source,
-            settings,
-            enabled=body.get("Enabled") is not False,
-            tags=dict(body.get("Tags") or {}),
-        )
-        mapping.begin()
-        self._mappings[mapping.uuid] = mapping
-        return json_response({**mapping.describe(), "State": "Creating"}, 202, JSON)
-
-    def _mapping(self, groups: dict[str, str]) -> EventSourceMapping:
-        mapping = self._mappings.get(groups["uuid"])
-        if mapping is None:
+    def _event_config(self, function: Function) -> dict[str, Any]:
+        if not function.event_config_modified_s:
             raise AwsError(
                 "ResourceNotFoundException",
-                "The resource you requested does not exist.",
+                f"The function {function.arn}:$LATEST doesn't have an EventInvokeConfig",
                 404,
                 Type="User",
             )
-        return mapping
+        return {
+            "FunctionArn": f"{function.arn}:$LATEST",
+            "LastModified": function.event_config_modified_s,
+            "DestinationConfig": {"OnSuccess": {}, "OnFailure": {}},
+            **function.event_config,
+        }
 
-    async def _list_mappings(self, request: Request, _: dict[str, str]) -> Response:
-        wanted = parse_qs(request.query)
-        name = wanted.get("FunctionName", [""])[0].rpartition(":function:")[2]
-        source = wanted.get("EventSourceArn", [""])[0]
-        found = [
-            mapping.describe()
-            for mapping in self._mappings.values()
-            if (not name or mapping.function.name == name)
-            and (not source or mapping.source == source)
-        ]
-        return json_response({"EventSourceMappings": found}, content_type=JSON)
+    async def _put_event_config(self, request: Request, groups: dict[str, str]) -> Response:
+        function = self._find(groups)
+        function.event_config = check_config(request.json())
+        function.event_config_modified_s = time.time()
+        return json_response(self._event_config(function), content_type=JSON)
 
-    async def _get_mapping(self, _: Request, groups: dict[str, str]) -> Response:
-        return json_response(self._mapping(groups).describe(), content_type=JSON)
+    async def _update_event_config(self, request: Request, groups: dict[str, str]) -> Response:
+        function = self._find(groups)
+        self._event_config(function)
+        function.event_config.update(check_config(request.json()))
+        function.event_config_modified_s = time.time()
+        return json_response(self._event_config(function), content_type=JSON)
 
-    async def _update_mapping(self, request: Request, groups: dict[str, str]) -> Response:
-        mapping, body = self._mapping(groups), request.json()
-        settings = mappings.of_body(body)
-        function = None
-        if body.get("FunctionName"):
-            function = self._find({"name": body["FunctionName"]})
-        enabled = mapping.enabled if body.get("Enabled") is None else bool(body["Enabled"])
-        await mapping.change(settings, enabled=enabled, function=function)
-        return json_response(mapping.describe(), 202, JSON)
+    async def _get_event_config(self, _: Request, groups: dict[str, str]) -> Response:
+        return json_response(self._event_config(self._find(groups)), content_type=JSON)
 
-    async def _delete_mapping(self, _: Request, groups: dict[str, str]) -> Response:
-        mapping = self._mapping(groups)
-        await mapping.stop()
-        del self._mappings[mapping.uuid]
-        return json_response({**mapping.describe(), "State": "Deleting"}, 202, JSON)
+    async def _delete_event_config(self, _: Request, groups: dict[str, str]) -> Response:
+        function = self._find(groups)
+        self._event_config(function)
+        function.event_config, function.event_config_modified_s = {}, 0.0
+        return Response(204)
+
+    async def _list_event_configs(self, request: Request, groups: dict[str, str]) -> Response:
+        function = self._find(groups)
+        found = [self._event_config(function)] if function.event_config_modified_s else []
+        answer = page(request, "FunctionEventInvokeConfigs", found, MAX_PAGE)
+        return json_response(answer, content_type=JSON)
+
+    async def _account_settings(self, _: Request, __: dict[str, str]) -> Response:
+        functions = self._functions.values()
+        reserved = sum(function.reserved or 0 for function in functions)
+        size = sum(function.code_size for function in functions)
+        return json_response(
+            {
+                "AccountLimit": {
+                    "ConcurrentExecutions": ACCOUNT_CONCURRENCY,
+                    "UnreservedConcurrentExecutions": ACCOUNT_CONCURRENCY - reserved,
+                },
+                "AccountUsage": {"FunctionCount": len(self._functions), "TotalCodeSize": size},
+            },
+            content_type=JSON,
+        )
 
     # Tags
 
     def _tags(self, groups: dict[str, str]) -> dict[str, str]:
         resource = groups["arn"]
         if ":event-source-mapping:" in resource:
-            return self._mapping({"uuid": resource.rpartition(":")[2]}).tags
+            return self._mappings.get(resource.rpartition(":")[2]).tags
         return self._find({"name": resource}).tags
 
     async def _list_tags(self, _: Request, groups: dict[str, str]) -> Response:
@@ -437,3 +446,13 @@ class LambdaService:
         for key in parse_qs(request.query).get("tagKeys", []):
             tags.pop(key, None)
         return Response(204)
+
+
+def _check_revision(function: Function, body: dict[str, Any]) -> None:
+    if body.get("RevisionId") not in {None, "", function.revision}:
+        raise AwsError(
+            "PreconditionFailedException",
+            "The Revision Id provided does not match the latest Revision Id. Call the "
+            "GetFunction/GetAlias API to retrieve the latest Revision Id",
+            412,
+        )

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import inspect
 import io
+import json
 import textwrap
 import time
 import types
@@ -175,3 +177,143 @@ async def function_of(
     yield create
     for function in made:
         await client.delete_function(FunctionName=function)
+
+
+# Writes what it is given into a file, a line for each invocation; then does as MODE says.
+NOTING = """
+    import base64, json, os, time
+
+    def handler(event, context):
+        records = event["Records"]
+        data = [base64.b64decode(r["kinesis"]["data"]).decode() for r in records]
+        with open(os.environ["SEEN"], "a") as seen:
+            told = {"whole": event, "lengths": [len(d) for d in data]}
+            seen.write(json.dumps(told.get(os.environ["MODE"], data)) + "\\n")
+        bad = [r["kinesis"]["sequenceNumber"] for r, d in zip(records, data) if d.startswith("bad")]
+        if os.environ["MODE"] == "raise" and bad:
+            raise ValueError("bad")
+        if os.environ["MODE"] == "crash" and not os.path.exists(os.environ["SEEN"] + ".1"):
+            open(os.environ["SEEN"] + ".1", "w").close()
+            os._exit(1) if data[0] == "die" else time.sleep(600)
+        if os.environ["MODE"] == "once" and bad and not os.path.exists(os.environ["SEEN"] + ".1"):
+            open(os.environ["SEEN"] + ".1", "w").close()
+            raise ValueError("bad once")
+        if os.environ["MODE"] == "hang":
+            while any(os.path.exists(os.environ["SEEN"] + "." + d) for d in data):
+                time.sleep(0.01)
+        if os.environ["MODE"] == "sum":
+            if event["isFinalInvokeForWindow"]:
+                with open(os.environ["SEEN"] + ".final", "a") as final:
+                    final.write(json.dumps(event) + "\\n")
+                return {"state": {}}
+            size = max([0, *(int(d[4:]) for d in data if d.startswith("big "))])
+            return {"state": {"n": event["state"].get("n", 0) + len(data), "big": "x" * size}}
+        if os.environ["MODE"] == "report":
+            return {"batchItemFailures": [{"itemIdentifier": number} for number in bad]}
+        if os.environ["MODE"] == "foreign":
+            return {"batchItemFailures": [{"itemIdentifier": "1"}] if bad else []}
+"""
+
+
+class Mapped:
+    """A stream, a function that notes what it gets, the mapping, and the queue behind failures."""
+
+    def __init__(self, cloud: Any, stream: Any, function: str, seen: Any, eventually: Any) -> None:
+        self.cloud, self.stream, self.function = cloud, stream, function
+        self._seen, self._eventually = seen, eventually
+        self.uuid = ""
+
+    async def create(self, *, failures: bool = False, **settings: Any) -> None:
+        client = await self.cloud.client("lambda")
+        if failures:
+            sqs = await self.cloud.client("sqs")
+            url = (await sqs.create_queue(QueueName=self.function))["QueueUrl"]
+            got = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+            queue = {"Destination": got["Attributes"]["QueueArn"]}
+            settings["DestinationConfig"] = {"OnFailure": queue}
+        answer = await client.create_event_source_mapping(
+            EventSourceArn=self.stream.inner.arn,
+            FunctionName=self.function,
+            **{"StartingPosition": "TRIM_HORIZON", **settings},
+        )
+        self.uuid = answer["UUID"]
+
+    async def put(self, *data: str, **more: Any) -> list[str]:
+        answer = await self.stream.put(*[("k", one.encode()) for one in data], **more)
+        return [record["SequenceNumber"] for record in answer["Records"]]
+
+    def seen(self) -> list[Any]:
+        return [json.loads(line) for line in self._seen.read_text().splitlines()]
+
+    async def seen_when(self, invocations: int) -> list[Any]:
+        await self._eventually(lambda: self._seen.exists() and len(self.seen()) >= invocations)
+        await self._eventually(lambda: self.status()["backlog"] == 0)
+        return self.seen()
+
+    async def seen_some(self) -> None:
+        await self._eventually(lambda: self._seen.exists() and self.seen())
+
+    async def seen_exactly(self, batches: list[Any]) -> None:
+        await self._eventually(lambda: self.seen() == batches)
+
+    def seen_data(self) -> set[str]:
+        return {data for batch in self.seen() for data in batch} if self._seen.exists() else set()
+
+    async def finals_when(self, count: int) -> list[Any]:
+        path = self._seen.with_name(self._seen.name + ".final")
+
+        def lines() -> list[str]:
+            return path.read_text().splitlines() if path.exists() else []
+
+        await self._eventually(lambda: len(lines()) >= count)
+        return [json.loads(line) for line in lines()]
+
+    @property
+    def inner(self) -> Any:
+        return self.cloud.service("lambda")._mappings.mappings[self.uuid]
+
+    async def has_state(self, state: str) -> bool:
+        client = await self.cloud.client("lambda")
+        return (await client.get_event_source_mapping(UUID=self.uuid))["State"] == state
+
+    def status(self) -> dict[str, Any]:
+        return self.cloud.service("lambda").status()["mappings"][self.uuid]
+
+    async def failure(self) -> dict[str, Any]:
+        sqs = await self.cloud.client("sqs")
+        url = (await sqs.get_queue_url(QueueName=self.function))["QueueUrl"]
+
+        async def receive() -> list[dict[str, Any]]:
+            return (await sqs.receive_message(QueueUrl=url)).get("Messages", [])
+
+        (message,) = await self._eventually(receive)
+        return json.loads(message["Body"])
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def mapped_of(cloud, stream_of, function_of, tmp_path, eventually):
+    async def create(mode: str, shards: int = 1) -> Mapped:
+        stream = await stream_of(shards)
+        seen = tmp_path / "seen"
+        variables = {"SEEN": str(seen), "MODE": mode}
+        function = await function_of(NOTING, Environment={"Variables": variables})
+        return Mapped(cloud, stream, function, seen, eventually)
+
+    return create
+
+
+@pytest.fixture
+def samples(cloud):
+    """Sum of a metric of the last minutes."""
+
+    async def total(namespace: str, metric: str, **dimensions: str) -> float:
+        cloudwatch = await cloud.client("cloudwatch")
+        end = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
+        answer = await cloudwatch.get_metric_statistics(
+            Namespace=namespace, MetricName=metric, Statistics=["Sum"], Period=3600,
+            Dimensions=[{"Name": k, "Value": v} for k, v in dimensions.items()],
+            StartTime=end - dt.timedelta(minutes=10), EndTime=end,
+        )  # fmt: skip
+        return sum(point["Sum"] for point in answer["Datapoints"])
+
+    return total

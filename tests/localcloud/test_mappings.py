@@ -1,97 +1,11 @@
 from __future__ import annotations
 
 import base64
-import json
-from typing import Any
 
 import pytest
-import pytest_asyncio
 from botocore.exceptions import ClientError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-# Writes what it is given into a file, a line for each invocation; then fails as MODE says.
-CODE = """
-    import base64, json, os
-
-    def handler(event, context):
-        records = event["Records"]
-        data = [base64.b64decode(r["kinesis"]["data"]).decode() for r in records]
-        with open(os.environ["SEEN"], "a") as seen:
-            seen.write(json.dumps(event if os.environ["MODE"] == "whole" else data) + "\\n")
-        bad = [r["kinesis"]["sequenceNumber"] for r, d in zip(records, data) if d.startswith("bad")]
-        if os.environ["MODE"] == "raise" and bad:
-            raise ValueError("bad")
-        if os.environ["MODE"] == "once" and bad and not os.path.exists(os.environ["SEEN"] + ".1"):
-            open(os.environ["SEEN"] + ".1", "w").close()
-            raise ValueError("bad once")
-        if os.environ["MODE"] == "report":
-            return {"batchItemFailures": [{"itemIdentifier": number} for number in bad]}
-        if os.environ["MODE"] == "foreign":
-            return {"batchItemFailures": [{"itemIdentifier": "1"}] if bad else []}
-"""
-
-
-class Mapped:
-    """A stream, a function that notes what it gets, the mapping, and the queue behind failures."""
-
-    def __init__(self, cloud: Any, stream: Any, function: str, seen: Any, eventually: Any) -> None:
-        self.cloud, self.stream, self.function = cloud, stream, function
-        self._seen, self._eventually = seen, eventually
-        self.uuid = ""
-
-    async def create(self, *, failures: bool = False, **settings: Any) -> None:
-        client = await self.cloud.client("lambda")
-        if failures:
-            sqs = await self.cloud.client("sqs")
-            url = (await sqs.create_queue(QueueName=self.function))["QueueUrl"]
-            got = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-            queue = {"Destination": got["Attributes"]["QueueArn"]}
-            settings["DestinationConfig"] = {"OnFailure": queue}
-        answer = await client.create_event_source_mapping(
-            EventSourceArn=self.stream.inner.arn,
-            FunctionName=self.function,
-            **{"StartingPosition": "TRIM_HORIZON", **settings},
-        )
-        self.uuid = answer["UUID"]
-
-    async def put(self, *data: str, **more: Any) -> list[str]:
-        answer = await self.stream.put(*[("k", one.encode()) for one in data], **more)
-        return [record["SequenceNumber"] for record in answer["Records"]]
-
-    def seen(self) -> list[Any]:
-        return [json.loads(line) for line in self._seen.read_text().splitlines()]
-
-    async def seen_when(self, invocations: int) -> list[Any]:
-        await self._eventually(lambda: self._seen.exists() and len(self.seen()) >= invocations)
-        await self._eventually(lambda: self.status()["backlog"] == 0)
-        return self.seen()
-
-    def status(self) -> dict[str, Any]:
-        return self.cloud.service("lambda").status()["mappings"][self.uuid]
-
-    async def failure(self) -> dict[str, Any]:
-        sqs = await self.cloud.client("sqs")
-        url = (await sqs.get_queue_url(QueueName=self.function))["QueueUrl"]
-
-        async def receive() -> list[dict[str, Any]]:
-            return (await sqs.receive_message(QueueUrl=url)).get("Messages", [])
-
-        (message,) = await self._eventually(receive)
-        return json.loads(message["Body"])
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def mapped_of(cloud, stream_of, function_of, tmp_path, eventually):
-    async def create(mode: str, shards: int = 1) -> Mapped:
-        stream = await stream_of(shards)
-        seen = tmp_path / "seen"
-        variables = {"SEEN": str(seen), "MODE": mode}
-        function = await function_of(CODE, Environment={"Variables": variables})
-        return Mapped(cloud, stream, function, seen, eventually)
-
-    return create
-
 
 # Delivery
 
@@ -335,8 +249,21 @@ async def test_a_pair_of_stream_and_function_is_mapped_once(mapped_of, cloud):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"FilterCriteria": {"Filters": [{"Pattern": "{}"}]}}, "FilterCriteria is not supported"),
-        ({"TumblingWindowInSeconds": 30}, "TumblingWindowInSeconds is not supported"),
+        ({"FilterCriteria": {"Filters": [{"Pattern": "{"}]}}, "is not JSON"),
+        ({"FilterCriteria": {"Filters": [{"Pattern": "{}"}] * 6}}, "more than 5 filters"),
+        ({"TumblingWindowInSeconds": 30, "ParallelizationFactor": 2}, "is not supported locally"),
+        ({"ScalingConfig": {"MaximumConcurrency": 2}}, "ScalingConfig is not supported locally"),
+        ({"MetricsConfig": {"Metrics": ["KafkaMetrics"]}}, "EventCount only"),
+        ({"StartingPosition": "AT_TIMESTAMP"}, "StartingPositionTimestamp"),
+        ({"MaximumRecordAgeInSeconds": 59}, "MaximumRecordAgeInSeconds"),
+        (
+            {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:1:q.fifo"}}},
+            "FIFO",
+        ),
+        (
+            {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:lambda:us-east-1:1:f"}}},
+            "no ARN that OnFailure of a mapping can have",
+        ),
         ({"EventSourceArn": "arn:aws:sqs:us-east-1:123456789012:q"}, "only Kinesis streams"),
         ({"EventSourceArn": "arn:aws:kinesis:us-east-1:123456789012:stream/none"}, "not found"),
     ],
