@@ -22,6 +22,7 @@ from localcloud.firehose.service import FirehoseService
 from localcloud.front import Front
 from localcloud.functions.service import LambdaService
 from localcloud.kinesis.service import KinesisService
+from localcloud.logs.service import LogsService
 from localcloud.moto_backend import MotoBackend
 from localcloud.moto_gaps import MotoGaps
 from localcloud.seams import CloudContext
@@ -54,18 +55,21 @@ class LocalCloud:
         self._clients = self.context.clients = Clients(self.context)
         self.kinesis = KinesisService(self.context)
         self._moto = MotoBackend()
+        fallback = MotoGaps(self._moto, region, LOCAL_ACCOUNT)
+        logs = LogsService(self.context, fallback)
         self._services: list[Service] = [
             CloudWatchService(self.context, self.metrics),
             self.kinesis,
             TimestreamService(self.context),
-            LambdaService(self.context, self.kinesis),
+            logs,
+            LambdaService(self.context, self.kinesis, logs),
             FirehoseService(self.context, self.kinesis),
         ]
         by_name = {name: service for service in self._services for name in service.signing_names}
         self._started_s = time.time()
         front = Front(
             by_name,
-            MotoGaps(self._moto, region, LOCAL_ACCOUNT),
+            fallback,
             {"health": self.health, "status": self.status},
             region,
         )

@@ -109,6 +109,17 @@ class StreamSource(Protocol):
         """Waits until there is a record at `position`; False when `timeout_s` passed first."""
 
 
+class LogSink(Protocol):
+    """Takes the lines that engines write into log groups, without a request."""
+
+    async def write(self, group: str, stream: str, events: Sequence[tuple[int, str]]) -> None:
+        """Writes (epoch milliseconds, message) events; makes group and stream where they miss.
+
+        Raises:
+            AwsError: they were not kept.
+        """
+
+
 @dataclass(slots=True)
 class CloudContext:
     """What every service is built with.

@@ -1,4 +1,4 @@
-"""What functions print: to CloudWatch Logs in batches, its embedded metrics to the store."""
+"""What functions print: to CloudWatch Logs in batches, its embedded metrics to the store at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import contextlib
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
-from localcloud.functions.emf import MalformedEmfError, extract, looks_like_emf
+from localcloud.http import AwsError
+from localcloud.logs.emf import MalformedEmfError, extract, looks_like_emf
 
 if TYPE_CHECKING:
-    from localcloud.seams import CloudContext
+    from localcloud.seams import CloudContext, LogSink
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +24,18 @@ MAX_BATCH = 1000
 
 
 class FunctionLogs:
-    """Takes lines from functions and writes them to their log groups once a second."""
+    """Takes lines from functions and writes them to their log groups once a second.
 
-    def __init__(self, context: CloudContext) -> None:
+    Args:
+        context: The cloud.
+        sink: Who keeps them.
+    """
+
+    def __init__(self, context: CloudContext, sink: LogSink) -> None:
         self._context = context
+        self._sink = sink
         self._lines: deque[tuple[str, str, int, str]] = deque()
         self._size = 0
-        self._known: set[tuple[str, str]] = set()
         self._task: asyncio.Task[None] | None = None
         self.emf_samples = 0
         self.emf_malformed = 0
@@ -42,11 +46,12 @@ class FunctionLogs:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stops; what is buffered goes with the cloud's memory."""
+        """Stops; what is buffered is written before."""
         if self._task:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+            await self._flush()
 
     def add(self, group: str, stream: str, line: str) -> None:
         """Takes one line; when the buffer is full the oldest is dropped and counted."""
@@ -55,6 +60,7 @@ class FunctionLogs:
                 self.emf_samples += extract(line, self._context.metrics)
             except MalformedEmfError as error:
                 self.emf_malformed += 1
+                error.count(group, self._context.metrics)
                 log.warning("malformed embedded metrics in %s: %s", group, error)
         while self._lines and (
             len(self._lines) >= MAX_BUFFERED or self._size + len(line) > MAX_BUFFERED_BYTES
@@ -65,40 +71,26 @@ class FunctionLogs:
         self._size += len(line)
 
     async def _run(self) -> None:
-        client = await self._context.client("logs")
         while True:
             await asyncio.sleep(FLUSH_S)
             try:
-                await self._flush(client)
+                await self._flush()
             except Exception:
                 log.exception("writing function logs failed")
 
-    async def _flush(self, client: Any) -> None:
-        batches: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    async def _flush(self) -> None:
+        batches: dict[tuple[str, str], list[tuple[int, str]]] = {}
         while self._lines:
             group, stream, at_ms, line = self._lines.popleft()
             self._size -= len(line)
-            batches.setdefault((group, stream), []).append({"timestamp": at_ms, "message": line})
+            # CloudWatch Logs takes no empty message.
+            batches.setdefault((group, stream), []).append((at_ms, line or " "))
         for (group, stream), events in batches.items():
-            await self._ensure(client, group, stream)
             for first in range(0, len(events), MAX_BATCH):
                 part = events[first : first + MAX_BATCH]
                 try:
-                    await client.put_log_events(
-                        logGroupName=group, logStreamName=stream, logEvents=part
-                    )
-                except ClientError as error:
+                    await self._sink.write(group, stream, part)
+                except AwsError as error:
                     # The group was deleted under us, as a destroy does.
-                    self._known.discard((group, stream))
                     self.dropped += len(part)
                     log.info("log lines of %s dropped: %s", group, error)
-
-    async def _ensure(self, client: Any, group: str, stream: str) -> None:
-        if (group, stream) in self._known:
-            return
-        exists = client.exceptions.ResourceAlreadyExistsException
-        with contextlib.suppress(exists):
-            await client.create_log_group(logGroupName=group)
-        with contextlib.suppress(exists):
-            await client.create_log_stream(logGroupName=group, logStreamName=stream)
-        self._known.add((group, stream))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from localcloud.http import Request
-    from localcloud.seams import CloudContext, StreamSource
+    from localcloud.seams import CloudContext, LogSink, StreamSource
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,9 @@ class LambdaService:
 
     signing_names = ("lambda",)
 
-    def __init__(self, context: CloudContext, streams: StreamSource) -> None:
+    def __init__(self, context: CloudContext, streams: StreamSource, sink: LogSink) -> None:
         self._context = context
-        self._streams = streams
-        self._logs = FunctionLogs(context)
+        self._logs = FunctionLogs(context, sink)
         self._functions: dict[str, Function] = {}
         self._mappings = MappingApi(context, streams, lambda name: self._find({"name": name}))
         self._events = EventQueue(context)

@@ -10,8 +10,9 @@ import pytest_asyncio
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CODE = """
-    import logging, time
-    logging.getLogger().setLevel("INFO")
+    import logging, os, time
+    if "AWS_LAMBDA_LOG_LEVEL" not in os.environ:
+        logging.getLogger().setLevel("INFO")
 
     def handler(event, context):
         logging.getLogger().info("hello %s", event["n"])
