@@ -37,9 +37,7 @@ class RecordWriter:
         self._table = table
         self._head = f'{{"DatabaseName":{quoted(database)},"TableName":{quoted(table)},'
         self._current = threading.local()
-        client.meta.events.register(
-            "before-call.timestream-write.WriteRecords", self._replace_body, unique_id="fleetcast"
-        )
+        client.meta.events.register("before-call.timestream-write.WriteRecords", self._replace_body)
 
     def write(self, records: Sequence[str], run: str, processed_ms: int) -> None:
         """Writes records of one run, `record`'s text each.
