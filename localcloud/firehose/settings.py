@@ -6,16 +6,14 @@ by name here, before anything is created.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import zoneinfo
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from localcloud.firehose import prefix
 from localcloud.http import AwsError
-
-if TYPE_CHECKING:
-    import datetime as dt
 
 MIB = 1024 * 1024
 DESTINATION_DEFAULTS: dict[str, Any] = {
@@ -270,6 +268,8 @@ def _check_processors(done: dict[str, Any]) -> None:
 def _zone(name: str) -> dt.tzinfo:
     if not name.isascii() or len(name) > 50:  # noqa: PLR2004 - AWS's bound
         raise invalid(f"CustomTimeZone {name!r} is no time zone")
+    if name == "UTC":
+        return dt.UTC
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:

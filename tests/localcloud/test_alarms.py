@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 from botocore.exceptions import ClientError
 
-from localcloud.cloudwatch.alarms import Alarm, AlarmClock
+from localcloud.cloudwatch.alarms import MetricAlarm
+from localcloud.cloudwatch.clock import AlarmClock
 from localcloud.cloudwatch.metrics import MetricStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,10 +35,10 @@ async def client(cloud):
 def watch(cloud):
     """An alarm on a clock of its own, over a store of its own."""
 
-    def make(**settings: Any) -> tuple[AlarmClock, Alarm, MetricStore]:
+    def make(**settings: Any) -> tuple[AlarmClock, MetricAlarm, MetricStore]:
         store = MetricStore()
         clock = AlarmClock(cloud.local.context, store)
-        alarm = Alarm("hot", "arn", {**SETTINGS, "AlarmName": "hot", **settings})
+        alarm = MetricAlarm("hot", "arn", {**SETTINGS, "AlarmName": "hot", **settings})
         clock.alarms["hot"] = alarm
         return clock, alarm, store
 
@@ -76,7 +77,7 @@ def put(store: MetricStore, second: int, value: float) -> None:
     store.put("Fleet", "temperature", value, timestamp_s=START_S + second)
 
 
-def states_by_second(clock: AlarmClock, alarm: Alarm, seconds: range) -> dict[int, str]:
+def states_by_second(clock: AlarmClock, alarm: MetricAlarm, seconds: range) -> dict[int, str]:
     """The seconds at which the state changes."""
     changes, before = {}, alarm.state
     for second in seconds:
@@ -285,7 +286,7 @@ async def test_an_action_that_is_not_served_is_in_the_history(client, name, even
         return answer["AlarmHistoryItems"]
 
     (item,) = await eventually(actions)
-    assert item["HistorySummary"].startswith("Failed to execute action: only SNS topics")
+    assert item["HistorySummary"].endswith('Received error: "only SNS topics are served locally"')
 
 
 async def test_alarms_are_listed_by_name_prefix_and_state_and_deleted(client, name):
@@ -310,7 +311,12 @@ async def test_alarms_are_listed_by_name_prefix_and_state_and_deleted(client, na
         ({"DatapointsToAlarm": 2}, "DatapointsToAlarm must not exceed EvaluationPeriods"),
         ({"TreatMissingData": "maybe"}, "Option maybe is not supported"),
         ({"ComparisonOperator": "GreaterThanUpperThreshold"}, "anomaly detection"),
-        ({"Statistic": None, "ExtendedStatistic": "tm90"}, "'tm90' is not served"),
+        ({"Statistic": None, "ExtendedStatistic": "q90"}, "The value q90 for parameter"),
+        ({"AlarmActions": ["topic"]}, "Invalid arn syntax: topic"),
+        ({"EvaluationPeriods": 1441}, "cannot be checked across more than a day"),
+        ({"EvaluationPeriods": 169, "Period": 3600}, "cannot be checked across more than seven"),
+        ({"EvaluateLowSampleCountPercentile": "x"}, "Option x is not supported for Evaluate"),
+        ({"AlarmDescription": "d" * 1025}, "AlarmDescription must be at most 1024"),
         ({"Threshold": None}, "Threshold must be specified"),
         ({"MetricName": None}, "MetricName and Namespace, or Metrics, are required"),
     ],
@@ -330,5 +336,3 @@ async def test_an_alarm_that_is_not_there_is_not_found(client, code_of):
         await client.set_alarm_state(AlarmName="nothing", StateValue="OK", StateReason="r")
 
     assert code_of(caught.value) == "ResourceNotFound"
-    with pytest.raises(ClientError, match="PutCompositeAlarm is not served locally"):
-        await client.put_composite_alarm(AlarmName="c", AlarmRule="ALARM(a)")
