@@ -54,8 +54,9 @@ class LocalCloud:
         self._clients = self.context.clients = Clients(self.context)
         self.kinesis = KinesisService(self.context)
         self._moto = MotoBackend()
+        cloudwatch = CloudWatchService(self.context, self.metrics)
         self._services: list[Service] = [
-            CloudWatchService(self.context, self.metrics),
+            cloudwatch,
             self.kinesis,
             TimestreamService(self.context),
             LambdaService(self.context, self.kinesis),
@@ -65,7 +66,7 @@ class LocalCloud:
         self._started_s = time.time()
         front = Front(
             by_name,
-            MotoGaps(self._moto, region, LOCAL_ACCOUNT),
+            cloudwatch.watch(MotoGaps(self._moto, region, LOCAL_ACCOUNT)),
             {"health": self.health, "status": self.status},
             region,
         )

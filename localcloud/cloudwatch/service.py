@@ -18,6 +18,7 @@ from localcloud.cloudwatch.math import Line
 from localcloud.cloudwatch.paging import page, position
 from localcloud.cloudwatch.query import Queries, check_period, dimensions_of, statistic_series
 from localcloud.cloudwatch.queues import QueueMetrics
+from localcloud.cloudwatch.topics import TopicMetrics
 from localcloud.http import AwsError, Request, Response
 from localcloud.protocol import protocol
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from localcloud.cloudwatch.metrics import MetricStore
+    from localcloud.cloudwatch.topics import Fallback
     from localcloud.seams import CloudContext
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,10 @@ class CloudWatchService:
             **AlarmOperations(context, self.clock).operations(),
             **self._dashboards.operations(),
         }
+
+    def watch(self, inner: Fallback) -> Fallback:
+        """Who answers SQS and SNS, with their metrics published."""
+        return TopicMetrics(self._queues.watch(inner), self._context.metrics)
 
     async def start(self) -> None:
         """Starts the evaluation of alarms and the metrics of queues."""
