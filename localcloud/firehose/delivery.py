@@ -174,7 +174,11 @@ class Delivery:
     def put(self, data: bytes) -> str:
         """Takes one record of a direct put; returns its id."""
         number = f"{time.time_ns():019d}{next(self._numbers) % 10**9:09d}000000"
-        self._take(number, data, int(time.time() * 1000), None, None)
+        arrival_ms = int(time.time() * 1000)
+        if self._passes_by:
+            self._deliver(data, arrival_ms, None)
+        else:
+            self._hand_over(Record(number, data, arrival_ms))
         return number
 
     def take_batch(
@@ -182,36 +186,38 @@ class Delivery:
     ) -> None:
         """See `Intake`."""
         copies = 1 if self._backup is None else 2
-        count = sum(map(len, records))
-        span = self.positions.take(shard, batch.next_position, count * copies)
+        span = self.positions.take(shard, batch.next_position, sum(map(len, records)) * copies)
+        if self._passes_by:
+            for record, parts in zip(batch.records, records, strict=True):
+                for data, _ in parts:
+                    self._deliver(data, record.arrival_ms, span)
+            return
         for record, parts in zip(batch.records, records, strict=True):
             for index, (data, key) in enumerate(parts):
-                kinesis = None
-                if self._transform.settings is not None:
-                    kinesis = {
-                        "sequenceNumber": record.sequence_number,
-                        "subsequenceNumber": index,
-                        "partitionKey": record.partition_key if key is None else key,
-                        "shardId": shard,
-                        "approximateArrivalTimestamp": record.arrival_ms,
-                    }
+                kinesis = {
+                    "sequenceNumber": record.sequence_number,
+                    "subsequenceNumber": index,
+                    "partitionKey": record.partition_key if key is None else key,
+                    "shardId": shard,
+                    "approximateArrivalTimestamp": record.arrival_ms,
+                }
                 number = f"{record.sequence_number}{index:06d}"
-                self._take(number, data, record.arrival_ms, span, kinesis)
+                self._hand_over(Record(number, data, record.arrival_ms, span, kinesis))
 
-    def _take(
-        self,
-        number: str,
-        data: bytes,
-        arrival_ms: int,
-        span: Span | None,
-        kinesis: dict[str, Any] | None,
-    ) -> None:
+    @property
+    def _passes_by(self) -> bool:
+        """Whether records go past the function: there is none, nor what waited for it."""
+        return self._transform.settings is None and self._transform.idle
+
+    def _deliver(self, data: bytes, arrival_ms: int, span: Span | None) -> None:
         if self._backup is not None:
             self._backup.add(data, arrival_ms, span)
-        if self._transform.settings is None and self._transform.idle:
-            self._main.add(data + self._delimiter, arrival_ms, span)
-        else:
-            self._transform.add(Record(number, data, arrival_ms, span, kinesis))
+        self._main.add(data + self._delimiter, arrival_ms, span)
+
+    def _hand_over(self, record: Record) -> None:
+        if self._backup is not None:
+            self._backup.add(record.data, record.arrival_ms, record.span)
+        self._transform.add(record)
 
     def source_failed(self, error: AwsError) -> None:
         """See `Intake`."""
