@@ -55,10 +55,11 @@ class LocalCloud:
         self._clients = self.context.clients = Clients(self.context)
         self.kinesis = KinesisService(self.context)
         self._moto = MotoBackend()
-        fallback = MotoGaps(self._moto, region, LOCAL_ACCOUNT)
+        cloudwatch = CloudWatchService(self.context, self.metrics)
+        fallback = cloudwatch.watch(MotoGaps(self._moto, region, LOCAL_ACCOUNT))
         logs = LogsService(self.context, fallback)
         self._services: list[Service] = [
-            CloudWatchService(self.context, self.metrics),
+            cloudwatch,
             self.kinesis,
             TimestreamService(self.context),
             logs,

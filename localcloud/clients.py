@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 # What engines use while readings flow; made before the cloud says that it is ready.
 AT_START = ("sns", "sqs", "s3", "logs")
+# A function may run for minutes, and whoever invokes it counts the attempts.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "lambda": {"read_timeout": 920, "retries": {"total_max_attempts": 1}},
+}
 
 
 class Clients:
@@ -40,7 +44,9 @@ class Clients:
         """The client of a service."""
         async with self._making:
             if service not in self._made:
-                client = await self._open.enter_async_context(self._target.client(service))
+                client = await self._open.enter_async_context(
+                    self._target.client(service, **SETTINGS.get(service, {}))
+                )
                 self._made[service] = client
         return self._made[service]
 

@@ -1,39 +1,34 @@
-"""Alarms: their settings, their evaluation against the store, and what they tell SNS."""
+"""Alarms: what was put, their state, and how the API describes them."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import datetime as dt
-import json
-import logging
-import time
-from collections import deque
+import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from localcloud.cloudwatch.evaluation import OPERATORS, Rule, State, next_state, reason
-from localcloud.cloudwatch.metrics import percentile_of
-from localcloud.cloudwatch.query import run_queries, statistic_series
+from localcloud.cloudwatch.evaluation import Rule, State
+from localcloud.cloudwatch.math import Line
+from localcloud.cloudwatch.query import Queries, dimensions_of, statistic_series
+from localcloud.cloudwatch.rule import AlarmRule, parse_rule
+from localcloud.cloudwatch.statistics import parse_extended
+from localcloud.cloudwatch.suppression import Suppression
 from localcloud.http import AwsError
 
 if TYPE_CHECKING:
     from localcloud.cloudwatch.metrics import MetricStore
-    from localcloud.seams import CloudContext
 
-log = logging.getLogger(__name__)
+ACTIONS = {"OK": "OKActions", "ALARM": "AlarmActions",
+           "INSUFFICIENT_DATA": "InsufficientDataActions"}  # fmt: skip
 
-HIGH_RESOLUTION_PERIODS = (10, 20, 30)
-STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
-# A period is evaluated this long after its end, when what belongs to it has arrived.
-SETTLE_S = 2
-HISTORY_LENGTH = 1000
-REGION_NAMES = {"us-east-1": "US East (N. Virginia)"}
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 @dataclass(slots=True)
 class Alarm:
-    """An alarm: what PutMetricAlarm said, and its state."""
+    """What metric and composite alarms have in common: settings as put, and a state."""
 
     name: str
     arn: str
@@ -41,21 +36,64 @@ class Alarm:
     state: State = "INSUFFICIENT_DATA"
     reason: str = "Unchecked: Initial alarm creation"
     reason_data: str = ""
-    updated: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
-    configured: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
-    transitioned: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    updated: dt.datetime = field(default_factory=_now)
+    configured: dt.datetime = field(default_factory=_now)
+    transitioned: dt.datetime = field(default_factory=_now)
     tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Literal["MetricAlarm", "CompositeAlarm"]:
+        """The API's AlarmType."""
+        raise NotImplementedError
+
+    def actions(self) -> list[str]:
+        """What to do upon entering the state that the alarm is in."""
+        return list(self.settings.get(ACTIONS[self.state]) or ())
+
+    def change(self, settings: dict[str, Any]) -> None:
+        """Takes new settings; the state stays."""
+        self.settings = settings
+        self.configured = _now()
+
+    def describe(self) -> dict[str, Any]:
+        """What the API's MetricAlarm and CompositeAlarm structures share."""
+        return {
+            "AlarmName": self.name,
+            "AlarmArn": self.arn,
+            "AlarmConfigurationUpdatedTimestamp": self.configured,
+            "ActionsEnabled": True,
+            "OKActions": [],
+            "AlarmActions": [],
+            "InsufficientDataActions": [],
+            **self.settings,
+            "StateValue": self.state,
+            "StateReason": self.reason,
+            "StateReasonData": self.reason_data,
+            "StateUpdatedTimestamp": self.updated,
+            "StateTransitionedTimestamp": self.transitioned,
+        }
+
+
+@dataclass(slots=True)
+class MetricAlarm(Alarm):
+    """An alarm on a metric or on metric math."""
+
+    @property
+    def kind(self) -> Literal["MetricAlarm", "CompositeAlarm"]:
+        """See `Alarm`."""
+        return "MetricAlarm"
+
+    def describe(self) -> dict[str, Any]:
+        """The API's MetricAlarm structure."""
+        described = Alarm.describe(self)
+        if "Metrics" not in self.settings:
+            described.setdefault("Dimensions", [])
+        return described
 
     @property
     def period_s(self) -> int:
         """Length of a period."""
-        if "Period" in self.settings:
-            return int(self.settings["Period"])
-        periods = [
-            int(query.get("Period") or query.get("MetricStat", {}).get("Period") or 60)
-            for query in self.settings["Metrics"]
-        ]
-        return min(periods)
+        return int(self.settings.get("Period") or math_period_s(self.settings["Metrics"]))
 
     @property
     def interval_s(self) -> int:
@@ -75,265 +113,105 @@ class Alarm:
             settings.get("TreatMissingData") or "missing",
         )
 
+    def range_s(self, now_s: float) -> tuple[int, int]:
+        """Begin and end of the periods that an evaluation at `now_s` looks at."""
+        end = int(now_s) - int(now_s) % self.period_s
+        return end - self.rule.range_periods * self.period_s, end
+
     def points(self, store: MetricStore, now_s: float) -> list[tuple[int, float | None]]:
         """(period start, value or None) of the evaluated range, oldest first."""
-        period = self.period_s
-        end = int(now_s) - int(now_s) % period
-        start = end - self.rule.range_periods * period
+        start, end = self.range_s(now_s)
         settings = self.settings
         if "Metrics" in settings:
-            results = run_queries(store, settings["Metrics"], start, end)
-            watched = [q["Id"] for q in settings["Metrics"] if q.get("ReturnData", True)]
-            series = results[watched[0]]
+            watched = next(q["Id"] for q in settings["Metrics"] if q.get("ReturnData", True))
+            line = Queries(store, settings["Metrics"], start, end).value(watched)
+            if not isinstance(line, Line):
+                raise AwsError(
+                    "ValidationError", f"alarm {self.name}: its expression gives several series"
+                )
+            series = line.points
         else:
             statistic = settings.get("Statistic") or settings["ExtendedStatistic"]
-            series = statistic_series(store, settings, statistic, start, end, period)
-        return [(begin, series.get(begin)) for begin in range(start, end, period)]
+            series = statistic_series(store, settings, statistic, start, end, self.period_s)
+        return [(begin, series.get(begin)) for begin in range(start, end, self.period_s)]
+
+    def sample_counts(self, store: MetricStore, now_s: float) -> dict[int, float]:
+        """How many samples each period of the evaluated range has; empty for metric math."""
+        if "Metrics" in self.settings:
+            return {}
+        start, end = self.range_s(now_s)
+        return statistic_series(store, self.settings, "SampleCount", start, end, self.period_s)
+
+    def too_few_samples(self, counts: dict[int, float], now_s: float) -> bool:
+        """Whether EvaluateLowSampleCountPercentile says not to judge by so few samples."""
+        extended = self.settings.get("ExtendedStatistic")
+        if not extended or self.settings.get("EvaluateLowSampleCountPercentile") != "ignore":
+            return False
+        _, end = self.range_s(now_s)
+        first = end - self.rule.evaluation_periods * self.period_s
+        total = sum(count for begin, count in counts.items() if begin >= first)
+        return total < parse_extended(extended).least_samples
+
+
+def math_period_s(queries: list[dict[str, Any]]) -> int:
+    """The period of an alarm on metric math: that of its metrics, which are all alike."""
+    for query in queries:
+        period = query.get("Period") or (query.get("MetricStat") or {}).get("Period")
+        if period:
+            return int(period)
+    return 60
+
+
+def watches(alarm: Alarm, body: dict[str, Any]) -> bool:
+    """Whether an alarm is on the metric of DescribeAlarmsForMetric's request."""
+    settings = alarm.settings
+    return (
+        settings.get("MetricName") == body["MetricName"]
+        and settings.get("Namespace") == body["Namespace"]
+        and dimensions_of(settings.get("Dimensions")) == dimensions_of(body.get("Dimensions"))
+        and all(
+            body.get(name) in (None, settings.get(name))
+            for name in ("Statistic", "ExtendedStatistic", "Period", "Unit")
+        )
+    )
+
+
+@dataclass(slots=True)
+class CompositeAlarm(Alarm):
+    """An alarm on the states of other alarms."""
+
+    suppression: Suppression = field(default_factory=Suppression)
+
+    @property
+    def kind(self) -> Literal["MetricAlarm", "CompositeAlarm"]:
+        """See `Alarm`."""
+        return "CompositeAlarm"
+
+    @property
+    def rule(self) -> AlarmRule:
+        """Its AlarmRule."""
+        return _parsed(self.settings["AlarmRule"])
+
+    @property
+    def suppressor(self) -> str | None:
+        """Name of the alarm that suppresses its actions."""
+        given = self.settings.get("ActionsSuppressor")
+        return alarm_name(given) if given else None
 
     def describe(self) -> dict[str, Any]:
-        """The API's MetricAlarm structure."""
-        return {
-            "AlarmName": self.name,
-            "AlarmArn": self.arn,
-            "AlarmConfigurationUpdatedTimestamp": self.configured,
-            "ActionsEnabled": True,
-            "OKActions": [],
-            "AlarmActions": [],
-            "InsufficientDataActions": [],
-            "Dimensions": [],
-            **self.settings,
-            "StateValue": self.state,
-            "StateReason": self.reason,
-            "StateReasonData": self.reason_data,
-            "StateUpdatedTimestamp": self.updated,
-            "StateTransitionedTimestamp": self.transitioned,
-        }
+        """The API's CompositeAlarm structure."""
+        described = Alarm.describe(self)
+        if self.suppression.by:
+            described["ActionsSuppressedBy"] = self.suppression.by
+            described["ActionsSuppressedReason"] = f"Actions suppressed by {self.suppression.by}"
+        return described
 
 
-def validate(settings: dict[str, Any]) -> None:
-    """Checks what PutMetricAlarm is given.
-
-    Raises:
-        AwsError: ValidationError naming the setting.
-    """
-    for name in ("AlarmName", "ComparisonOperator", "EvaluationPeriods"):
-        if settings.get(name) in (None, ""):
-            raise AwsError("ValidationError", f"The parameter {name} must be specified.")
-    if settings["ComparisonOperator"] not in OPERATORS or "ThresholdMetricId" in settings:
-        raise AwsError(
-            "ValidationError",
-            f"comparison {settings['ComparisonOperator']} (anomaly detection) is not served locally",
-        )
-    if "Threshold" not in settings:
-        raise AwsError("ValidationError", "The parameter Threshold must be specified.")
-    if int(settings.get("DatapointsToAlarm") or 1) > int(settings["EvaluationPeriods"]):
-        raise AwsError("ValidationError", "DatapointsToAlarm must not exceed EvaluationPeriods.")
-    missing = settings.get("TreatMissingData", "missing")
-    if missing not in {"missing", "ignore", "breaching", "notBreaching"}:
-        raise AwsError(
-            "ValidationError", f"Option {missing} is not supported for TreatMissingData."
-        )
-    if settings.get("Metrics"):
-        watched = [q for q in settings["Metrics"] if q.get("ReturnData", True)]
-        if len(watched) != 1:
-            raise AwsError("ValidationError", "Exactly one element of Metrics must return data.")
-        return
-    if not settings.get("MetricName") or not settings.get("Namespace"):
-        raise AwsError("ValidationError", "MetricName and Namespace, or Metrics, are required.")
-    period = settings.get("Period")
-    if period not in HIGH_RESOLUTION_PERIODS and (not period or period % 60):
-        raise AwsError("ValidationError", "Period must be 10, 20, 30 or a multiple of 60.")
-    if settings.get("Statistic") not in STATISTICS:
-        try:
-            percentile_of(str(settings.get("ExtendedStatistic")))
-        except ValueError as error:
-            raise AwsError("ValidationError", str(error)) from error
+_parsed = functools.lru_cache(maxsize=1000)(parse_rule)
 
 
-class AlarmClock:
-    """Evaluates alarms on schedule, keeps their history, and carries out their actions."""
-
-    def __init__(self, context: CloudContext, store: MetricStore) -> None:
-        self._context = context
-        self._store = store
-        self.alarms: dict[str, Alarm] = {}
-        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY_LENGTH)
-        self._task: asyncio.Task[None] | None = None
-        self._deliveries: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> None:
-        """Starts the schedule."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Stops it."""
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        for delivery in list(self._deliveries):
-            delivery.cancel()
-
-    async def _run(self) -> None:
-        last_s = int(time.time())
-        while True:
-            await asyncio.sleep(1 - time.time() % 1)
-            now_s = int(time.time())
-            for second in range(last_s + 1, now_s + 1):
-                self.evaluate_due(second)
-            last_s = now_s
-
-    def evaluate_due(self, now_s: int) -> None:
-        """Evaluates every alarm whose turn comes at the whole second `now_s`."""
-        for alarm in list(self.alarms.values()):
-            if (now_s - SETTLE_S) % alarm.interval_s == 0:
-                try:
-                    self.evaluate(alarm, now_s - SETTLE_S)
-                except AwsError as error:
-                    log.warning("alarm %s cannot be evaluated: %s", alarm.name, error)
-
-    def evaluate(self, alarm: Alarm, now_s: float) -> None:
-        """Evaluates one alarm on the periods that ended by `now_s`."""
-        rule = alarm.rule
-        points = alarm.points(self._store, now_s)
-        state = next_state(rule, [value for _, value in points], alarm.state)
-        if state == alarm.state:
-            return
-        known = [(begin, value) for begin, value in reversed(points) if value is not None]
-        shown = [(_short_time(begin), value) for begin, value in known[: rule.evaluation_periods]]
-        data = {
-            "version": "1.0",
-            "queryDate": _iso(time.time()),
-            "period": alarm.period_s,
-            "recentDatapoints": [value for _, value in reversed(shown)],
-            "threshold": rule.threshold,
-            "evaluatedDatapoints": [
-                {"timestamp": _iso(begin), "value": value} for begin, value in known
-            ],
-        }
-        if "Statistic" in alarm.settings:
-            data["statistic"] = alarm.settings["Statistic"]
-        self.set_state(alarm, state, reason(rule, shown, state), json.dumps(data))
-
-    def set_state(self, alarm: Alarm, state: State, why: str, data: str = "") -> None:
-        """Moves an alarm to a state, records it, and carries out the actions of a transition."""
-        before = alarm.state
-        now = dt.datetime.now(dt.UTC)
-        old = {"stateValue": before, "stateReason": alarm.reason}
-        alarm.state, alarm.reason, alarm.reason_data, alarm.updated = state, why, data, now
-        if before == state:
-            return
-        alarm.transitioned = now
-        self.record(
-            alarm,
-            "StateUpdate",
-            f"Alarm updated from {before} to {state}",
-            {
-                "version": "1.0",
-                "oldState": old,
-                "newState": {"stateValue": state, "stateReason": why},
-            },
-        )
-        if not alarm.settings.get("ActionsEnabled", True):
-            return
-        kind = {"OK": "OKActions", "ALARM": "AlarmActions"}.get(state, "InsufficientDataActions")
-        message = json.dumps(_message(self._context, alarm, before))
-        subject = f'{state}: "{alarm.name}" in {_region_name(self._context.region)}'[:100]
-        for action in alarm.settings.get(kind) or ():
-            task = asyncio.create_task(self._deliver(alarm, action, subject, message))
-            self._deliveries.add(task)
-            task.add_done_callback(self._deliveries.discard)
-
-    async def _deliver(self, alarm: Alarm, action: str, subject: str, message: str) -> None:
-        result = "Successfully executed action"
-        if action.split(":")[2:3] != ["sns"]:
-            result = "Failed to execute action: only SNS topics are served locally"
-            log.warning("alarm %s: %s (%s)", alarm.name, result, action)
-        else:
-            try:
-                sns = await self._context.client("sns")
-                await sns.publish(TopicArn=action, Subject=subject, Message=message)
-            except Exception as error:  # noqa: BLE001 - recorded, as AWS records it
-                result = f"Failed to execute action: {error}"
-                log.warning("alarm %s: %s (%s)", alarm.name, result, action)
-            else:
-                topic = {"TopicName": action.rpartition(":")[2]}
-                self._context.metrics.put(
-                    "AWS/SNS", "NumberOfMessagesPublished", 1, unit="Count", dimensions=topic
-                )
-        self.record(
-            alarm, "Action", f"{result} {action}", {"actionState": result, "resource": action}
-        )
-
-    def record(self, alarm: Alarm, kind: str, summary: str, data: dict[str, Any]) -> None:
-        """Adds an item to the history."""
-        self.history.appendleft(
-            {
-                "AlarmName": alarm.name,
-                "AlarmType": "MetricAlarm",
-                "Timestamp": dt.datetime.now(dt.UTC),
-                "HistoryItemType": kind,
-                "HistorySummary": summary,
-                "HistoryData": json.dumps(data),
-            }
-        )
-
-
-def _message(context: CloudContext, alarm: Alarm, before: State) -> dict[str, Any]:
-    """The JSON that CloudWatch publishes for a transition."""
-    settings = alarm.settings
-    trigger: dict[str, Any] = {
-        "Period": alarm.period_s,
-        "EvaluationPeriods": int(settings["EvaluationPeriods"]),
-        "ComparisonOperator": settings["ComparisonOperator"],
-        "Threshold": float(settings["Threshold"]),
-        "TreatMissingData": settings.get("TreatMissingData", "missing"),
-        "EvaluateLowSampleCountPercentile": settings.get("EvaluateLowSampleCountPercentile", ""),
-    }
-    if settings.get("DatapointsToAlarm"):
-        trigger["DatapointsToAlarm"] = int(settings["DatapointsToAlarm"])
-    if "Metrics" in settings:
-        trigger["Metrics"] = settings["Metrics"]
-    else:
-        trigger |= {
-            "MetricName": settings["MetricName"],
-            "Namespace": settings["Namespace"],
-            "StatisticType": "Statistic" if "Statistic" in settings else "ExtendedStatistic",
-            "Statistic": str(
-                settings.get("Statistic") or settings.get("ExtendedStatistic")
-            ).upper(),
-            "Unit": settings.get("Unit"),
-            "Dimensions": [
-                {"value": dimension["Value"], "name": dimension["Name"]}
-                for dimension in settings.get("Dimensions") or ()
-            ],
-        }
-    return {
-        "AlarmName": alarm.name,
-        "AlarmDescription": settings.get("AlarmDescription"),
-        "AWSAccountId": context.account_id,
-        "AlarmConfigurationUpdatedTimestamp": _iso(alarm.configured.timestamp()),
-        "NewStateValue": alarm.state,
-        "NewStateReason": alarm.reason,
-        "StateChangeTime": _iso(alarm.updated.timestamp()),
-        "Region": _region_name(context.region),
-        "AlarmArn": alarm.arn,
-        "OldStateValue": before,
-        "OKActions": settings.get("OKActions") or [],
-        "AlarmActions": settings.get("AlarmActions") or [],
-        "InsufficientDataActions": settings.get("InsufficientDataActions") or [],
-        "Trigger": trigger,
-    }
-
-
-def _region_name(region: str) -> str:
-    return REGION_NAMES.get(region, region)
-
-
-def _iso(epoch_s: float) -> str:
-    moment = dt.datetime.fromtimestamp(epoch_s, dt.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}+0000"
-
-
-def _short_time(epoch_s: float) -> str:
-    return dt.datetime.fromtimestamp(epoch_s, dt.UTC).strftime("%d/%m/%y %H:%M:%S")
+def alarm_name(name_or_arn: str) -> str:
+    """The name of an alarm that is given by name or ARN."""
+    if name_or_arn.startswith("arn:") and ":alarm:" in name_or_arn:
+        return name_or_arn.partition(":alarm:")[2]
+    return name_or_arn

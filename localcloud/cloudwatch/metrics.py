@@ -1,23 +1,31 @@
-"""The metric store: one-second statistic sets in memory, and statistics over periods of them.
+"""The metric store: statistic sets in memory, by second and later by minute.
 
-Every second of a series keeps sum, count, minimum and maximum, and the values themselves up to
-`MAX_DISTINCT` distinct ones for percentiles. Data older than `KEEP_S` is forgotten.
+A second keeps sum, count, minimum and maximum, which are exact for ever, and the values themselves
+for percentiles and their kin: exact up to `MAX_DISTINCT` distinct ones, beyond that and after
+`EXACT_S` put together with their neighbours. After three hours seconds become minutes, and after
+fifteen days they are forgotten, as in CloudWatch.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-KEEP_S = 3 * 3600
-MAX_DISTINCT = 1000
-_PRUNE_EVERY_S = 60
+MINUTE_S = 60
+EXACT_S = 300
+SECONDS_KEPT_S = 3 * 3600
+KEPT_S = 15 * 86400
+# Distinct values that are kept of a recent second, an older second, a minute.
+MAX_DISTINCT = 500
+OLD_DISTINCT = 12
+MINUTE_DISTINCT = 20
+_AGE_EVERY_S = 60
 
 Dimensions = tuple[tuple[str, str], ...]
 SeriesKey = tuple[str, str, Dimensions]
@@ -30,13 +38,23 @@ def dimensions_key(dimensions: Mapping[str, str] | None) -> Dimensions:
 
 @dataclass(slots=True)
 class Bucket:
-    """A statistic set with the values it was made of, as far as they were kept."""
+    """A statistic set with the values it was made of.
+
+    Attributes:
+        total: Sum of all samples.
+        count: Their number.
+        minimum: Their least.
+        maximum: Their greatest.
+        values: How often each value occurred; neighbours put together where there were too many.
+        knows_values: Whether `values` has all samples: false where a statistic set came in.
+    """
 
     total: float = 0.0
     count: float = 0.0
     minimum: float = math.inf
     maximum: float = -math.inf
     values: dict[float, float] = field(default_factory=dict)
+    knows_values: bool = True
 
     def add(self, value: float, times: float = 1.0) -> None:
         """Adds a sample that occurred `times` times."""
@@ -44,17 +62,20 @@ class Bucket:
         self.count += times
         self.minimum = min(self.minimum, value)
         self.maximum = max(self.maximum, value)
-        if value in self.values or len(self.values) < MAX_DISTINCT:
-            self.values[value] = self.values.get(value, 0.0) + times
+        self.values[value] = self.values.get(value, 0.0) + times
+        if len(self.values) > MAX_DISTINCT:
+            self.condense(MAX_DISTINCT // 2)
 
     def add_set(self, total: float, count: float, minimum: float, maximum: float) -> None:
-        """Adds a statistic set, of which no single values are known."""
+        """Adds a statistic set, of which no single values are known unless they are all one."""
+        if minimum == maximum:
+            self.add(minimum, count)
+            return
         self.total += total
         self.count += count
         self.minimum = min(self.minimum, minimum)
         self.maximum = max(self.maximum, maximum)
-        if minimum == maximum:
-            self.values[minimum] = self.values.get(minimum, 0.0) + count
+        self.knows_values = False
 
     def merge(self, other: Bucket) -> None:
         """Adds all of another bucket."""
@@ -62,55 +83,30 @@ class Bucket:
         self.count += other.count
         self.minimum = min(self.minimum, other.minimum)
         self.maximum = max(self.maximum, other.maximum)
+        self.knows_values = self.knows_values and other.knows_values
         for value, times in other.values.items():
             self.values[value] = self.values.get(value, 0.0) + times
 
-    def statistic(self, name: str) -> float:
-        """Sum, Average, SampleCount, Minimum, Maximum or a percentile such as p99.
+    def condense(self, most: int) -> None:
+        """Puts neighbouring values together, equally many samples each, until `most` are left.
 
-        Raises:
-            ValueError: the statistic is not served.
+        The least and the greatest stay as they are.
         """
-        match name:
-            case "Sum":
-                return self.total
-            case "Average":
-                return self.total / self.count
-            case "SampleCount":
-                return self.count
-            case "Minimum":
-                return self.minimum
-            case "Maximum":
-                return self.maximum
-        return self._percentile(percentile_of(name))
-
-    def _percentile(self, percent: float) -> float:
-        if not self.values:
-            return self.maximum
-        rank = percent / 100 * sum(self.values.values())
-        seen = 0.0
-        for value in sorted(self.values):
-            seen += self.values[value]
-            if seen >= rank:
-                return value
-        return self.maximum
-
-
-def percentile_of(name: str) -> float:
-    """The percentage that a statistic such as `p99.9` asks for.
-
-    Raises:
-        ValueError: it is no percentile.
-    """
-    if name[:1] == "p":
-        try:
-            percent = float(name[1:])
-        except ValueError:
-            percent = -1.0
-        if 0 <= percent <= 100:  # noqa: PLR2004 - per cent
-            return percent
-    raise ValueError(f"statistic {name!r} is not served: use Sum, Average, SampleCount, Minimum, "
-                     "Maximum or a percentile such as p99")  # fmt: skip
+        if len(self.values) <= most:
+            return
+        ordered = sorted(self.values.items())
+        share = sum(times for _, times in ordered[1:-1]) / (most - 2)
+        condensed = dict((ordered[0], ordered[-1]))
+        weight = total = 0.0
+        for value, times in ordered[1:-1]:
+            weight += times
+            total += value * times
+            if weight >= share:
+                condensed[total / weight] = condensed.get(total / weight, 0.0) + weight
+                weight = total = 0.0
+        if weight:
+            condensed[total / weight] = condensed.get(total / weight, 0.0) + weight
+        self.values = condensed
 
 
 @dataclass(slots=True)
@@ -118,7 +114,36 @@ class Series:
     """One metric with one set of dimensions."""
 
     unit: str
-    seconds: dict[int, Bucket] = field(default_factory=lambda: defaultdict(Bucket))
+    seconds: dict[int, Bucket] = field(default_factory=dict)
+    minutes: dict[int, Bucket] = field(default_factory=dict)
+    _exact: deque[int] = field(default_factory=deque)
+    _old: deque[int] = field(default_factory=deque)
+
+    def bucket(self, second: int) -> Bucket:
+        """The bucket of a second, to add to."""
+        bucket = self.seconds.get(second)
+        if bucket is None:
+            bucket = self.seconds[second] = Bucket()
+            self._exact.append(second)
+        return bucket
+
+    def age(self, now_s: float) -> None:
+        """Condenses, puts together and forgets what has become old."""
+        while self._exact and self._exact[0] < now_s - EXACT_S:
+            second = self._exact.popleft()
+            self.seconds[second].condense(OLD_DISTINCT)
+            self._old.append(second)
+        while self._old and self._old[0] < now_s - SECONDS_KEPT_S:
+            second = self._old.popleft()
+            minute = self.minutes.setdefault(second - second % MINUTE_S, Bucket())
+            minute.merge(self.seconds.pop(second))
+            minute.condense(MINUTE_DISTINCT)
+        while self.minutes and (first := next(iter(self.minutes))) < now_s - KEPT_S:
+            del self.minutes[first]
+
+    def newest_s(self) -> int:
+        """The newest second or minute that has data."""
+        return max((max(part) for part in (self.seconds, self.minutes) if part), default=0)
 
 
 class MetricStore:
@@ -126,7 +151,7 @@ class MetricStore:
 
     def __init__(self) -> None:
         self.series: dict[SeriesKey, Series] = {}
-        self._pruned_s = time.time()
+        self._aged_s = time.time()
 
     def put(
         self,
@@ -156,22 +181,25 @@ class MetricStore:
     ) -> Bucket:
         """The bucket of that second, to add to."""
         now = time.time()
-        if now - self._pruned_s > _PRUNE_EVERY_S:
-            self._prune(now)
+        if now - self._aged_s > _AGE_EVERY_S:
+            self._age(now)
         key = (namespace, name, dimensions_key(dimensions))
         series = self.series.get(key)
         if series is None:
             series = self.series[key] = Series(unit)
-        return series.seconds[int(now if timestamp_s is None else timestamp_s)]
+        return series.bucket(int(now if timestamp_s is None else timestamp_s))
 
-    def _prune(self, now: float) -> None:
-        self._pruned_s = now
-        oldest = int(now - KEEP_S)
+    def unit(self, namespace: str, name: str, dimensions: Mapping[str, str] | None) -> str | None:
+        """The unit of a metric: that of its first sample; None where there is no such metric."""
+        series = self.series.get((namespace, name, dimensions_key(dimensions)))
+        return None if series is None else series.unit
+
+    def _age(self, now: float) -> None:
+        self._aged_s = now
         for key in list(self.series):
-            seconds = self.series[key].seconds
-            for second in [second for second in seconds if second < oldest]:
-                del seconds[second]
-            if not seconds:
+            series = self.series[key]
+            series.age(now)
+            if not series.seconds and not series.minutes:
                 del self.series[key]
 
     def periods(
@@ -191,16 +219,17 @@ class MetricStore:
         found: dict[int, Bucket] = {}
         if series is None:
             return found
-        for second in _within(series.seconds, start_s, end_s):
-            start = second - second % period_s
-            if start not in found:
-                found[start] = Bucket()
-            found[start].merge(series.seconds[second])
+        for buckets in (series.minutes, series.seconds):
+            for at in _within(buckets, start_s, end_s):
+                start = at - at % period_s
+                if start not in found:
+                    found[start] = Bucket()
+                found[start].merge(buckets[at])
         return found
 
 
-def _within(seconds: Mapping[int, Bucket], start_s: int, end_s: int) -> Iterable[int]:
-    """The seconds in [start_s, end_s) that have data, by whichever way is shorter."""
-    if end_s - start_s < len(seconds):
-        return (second for second in range(start_s, end_s) if second in seconds)
-    return (second for second in list(seconds) if start_s <= second < end_s)
+def _within(buckets: Mapping[int, Bucket], start_s: int, end_s: int) -> Iterable[int]:
+    """The times in [start_s, end_s) that have data, by whichever way is shorter."""
+    if end_s - start_s < len(buckets):
+        return (at for at in range(start_s, end_s) if at in buckets)
+    return (at for at in list(buckets) if start_s <= at < end_s)

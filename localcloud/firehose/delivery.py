@@ -1,281 +1,288 @@
-"""One delivery stream at work: reads its source, buffers, writes objects, never drops a record."""
+r"""One delivery stream at work: from its source, through its function, to its objects.
+
+source or direct put -> (source backup)
+                     -> (function) -> objects
+                                  \-> objects of failed records
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import datetime as dt
-import gzip
+import itertools
 import logging
 import time
-import uuid
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localcloud.firehose import kpl, prefix
-from localcloud.http import AwsError
+from localcloud.firehose import settings
+from localcloud.firehose.errorlog import ErrorLog
+from localcloud.firehose.outlet import Outlet, s3_error
+from localcloud.firehose.positions import Positions
+from localcloud.firehose.source import KinesisReader
+from localcloud.firehose.transform import MESSAGES, Failure, Record, Transform
 
 if TYPE_CHECKING:
-    from localcloud.seams import CloudContext, StreamSource
+    from localcloud.firehose.positions import Span
+    from localcloud.http import AwsError
+    from localcloud.seams import CloudContext, StreamBatch, StreamSource
 
 log = logging.getLogger(__name__)
 
-MIB = 1024 * 1024
-READ_LIMIT = 10_000
-READ_BYTES = 10 * MIB
-TICK_S = 0.25
-DISCOVER_S = 2.0
-RETRY_S = (0.5, 10.0)
 FRESHNESS_S = 5.0
-GZIP_LEVEL = 6
+CLOSE_S = 10.0
 
 
-@dataclass(slots=True)
-class Buffer:
-    """Records that wait for the next object.
-
-    Attributes:
-        parts: The records' bytes, delimited where that is configured.
-        size: Their bytes together.
-        oldest_ms: Arrival of the oldest, epoch milliseconds.
-        opened_s: Monotonic time at which the first came in.
-    """
-
-    parts: list[bytes] = field(default_factory=list)
-    size: int = 0
-    oldest_ms: int = 0
-    opened_s: float = 0.0
-
-    def add(self, data: bytes, arrival_ms: int) -> None:
-        """Takes one record."""
-        if not self.parts:
-            self.opened_s = time.monotonic()
-            self.oldest_ms = arrival_ms
-        self.oldest_ms = min(self.oldest_ms, arrival_ms)
-        self.parts.append(data)
-        self.size += len(data)
-
-
-@dataclass(slots=True)
 class Delivery:
     """The engine of one delivery stream.
 
-    While S3 refuses an object, reading stops and the object is tried again: the source keeps what
-    is not read, and a direct put is refused with ServiceUnavailableException when the buffer is
-    full, so that the backlog is bounded and nothing acknowledged is lost.
+    While S3 refuses an object or the function does not keep up, reading stops: the source keeps
+    what is not read, and a direct put is refused with ServiceUnavailableException, so that the
+    backlog is bounded and nothing acknowledged is lost.
+
+    Args:
+        context: The cloud.
+        streams: Reads of Kinesis streams.
+        name: Name of the delivery stream.
+        arn: Its ARN.
+        destination: As `settings.checked` gives it.
+        source: ARN of the Kinesis stream to read, or None.
+
+    Attributes:
+        destination: The settings in use.
+        version: Version of the settings, in keys and API.
+        positions: How far the source is read and delivered.
+        last_error: What went wrong last; empty when an object was written since.
     """
 
-    context: CloudContext
-    streams: StreamSource
-    name: str
-    destination: dict[str, Any]
-    source: str | None = None
-    version: int = 1
-    objects: int = 0
-    records: int = 0
-    last_error: str = ""
-    _positions: dict[str, int] = field(default_factory=dict)
-    _buffer: Buffer = field(default_factory=Buffer)
-    _pending: Buffer | None = None
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _readers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    def __init__(
+        self,
+        context: CloudContext,
+        streams: StreamSource,
+        name: str,
+        arn: str,
+        destination: dict[str, Any],
+        source: str | None = None,
+    ) -> None:
+        self._context = context
+        self.name = name
+        self.arn = arn
+        self.destination = destination
+        self.version = 1
+        self.last_error = ""
+        self.positions = Positions()
+        self._numbers = itertools.count()
+        self._errors = ErrorLog(context, arn)
+        self._main = self._outlet(settings.main_output(destination), "DeliveryToS3")
+        self._failed = self._outlet(settings.error_output(destination), "")
+        self._backup: Outlet | None = None
+        self._outlets = [self._main, self._failed]
+        self._transform = Transform(context, name, arn, source, self)
+        self._delimiter = b""
+        self._reader = (
+            KinesisReader(context, streams, name, source, self.positions, self) if source else None
+        )
+        self._running: list[asyncio.Task[None]] = []
+        self._freshness: asyncio.Task[None] | None = None
+        self._apply()
+
+    def _outlet(self, output: settings.Output, metrics: str) -> Outlet:
+        def failed(error: Exception) -> None:
+            self.last_error = str(error)
+            given = self.destination
+            if metrics == "BackupToS3":
+                given = given["S3BackupConfiguration"]
+            self._errors.add(
+                given["CloudWatchLoggingOptions"], bucket_arn=given["BucketARN"],
+                version=self.version, error=s3_error(error),
+            )  # fmt: skip
+
+        return Outlet(self._context, self.name, output, self.positions, metrics, failed)
+
+    # Settings
+
+    def change(self, destination: dict[str, Any]) -> None:
+        """Works with other settings from now on; what is buffered is delivered by them."""
+        self.destination = destination
+        self.version += 1
+        self._apply()
+
+    def _apply(self) -> None:
+        destination = self.destination
+        self._delimiter = settings.delimiter(destination)
+        self._transform.change(settings.transformation(destination))
+        self._main.change(settings.main_output(destination), self.version)
+        self._failed.change(settings.error_output(destination), self.version)
+        backup = settings.backup_output(destination)
+        if backup is None:
+            return
+        if self._backup is None:
+            self._backup = self._outlet(backup, "BackupToS3")
+            self._outlets.append(self._backup)
+            if self._running:
+                self._running.append(asyncio.create_task(self._backup.run()))
+        self._backup.change(backup, self.version)
+
+    # Life
 
     def begin(self) -> None:
-        """Starts; of a stream source, what is put after this returns is delivered."""
-        if self.source:
-            for shard in self.streams.shard_ids(self.source):
-                self._positions[shard] = self.streams.position(self.source, shard, "LATEST")
-            self._tasks.append(asyncio.create_task(self._discover()))
-        self._tasks.append(asyncio.create_task(self._deliver_for_ever()))
-        self._tasks.append(asyncio.create_task(self._measure_freshness()))
+        """Starts; of a stream source, what is put after this returns is delivered.
+
+        Raises:
+            AwsError: the source is not there.
+        """
+        if self._reader is not None:
+            self._reader.begin()
+        self._running = [
+            asyncio.create_task(self._transform.run()),
+            *(asyncio.create_task(outlet.run()) for outlet in self._outlets),
+        ]
+        self._freshness = asyncio.create_task(self._measure_freshness())
 
     async def stop(self) -> None:
         """Stops reading and makes one attempt to deliver what is buffered."""
-        tasks = [*self._tasks, *self._readers.values()]
-        for task in tasks:
+        if self._reader is not None:
+            await self._reader.stop()
+        if self._freshness is not None:
+            self._freshness.cancel()
+        transforming, *writing = self._running
+        self._transform.close()
+        await self._end([transforming])
+        for outlet in self._outlets:
+            outlet.close()
+        await self._end(writing)
+        await self._errors.close()
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        _, late = await asyncio.wait(tasks, timeout=CLOSE_S)
+        for task in late:
+            log.error("delivery stream %s did not end in %g s", self.name, CLOSE_S)
             task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._tasks.clear()
-        self._readers.clear()
-        if self._buffer.parts or self._pending:
-            try:
-                s3 = await self.context.client("s3")
-                for buffer in filter(None, (self._pending, self._buffer)):
-                    if buffer.parts:
-                        await self._put_object(s3, buffer)
-            except Exception:
-                log.exception("delivery stream %s could not deliver its last buffer", self.name)
 
-    def put(self, data: bytes) -> None:
-        """Takes one record of a direct put.
+    # In
 
-        Raises:
-            AwsError: ServiceUnavailableException, where the buffer is full and S3 does not take it.
-        """
-        if self._pending is not None and self._buffer.size > self._max_bytes:
-            raise AwsError("ServiceUnavailableException", "Slow down.", 503)
-        self._add(data, int(time.time() * 1000))
-        put = self.context.metrics.put
-        where = {"DeliveryStreamName": self.name}
-        put("AWS/Firehose", "IncomingRecords", 1, unit="Count", dimensions=where)
-        put("AWS/Firehose", "IncomingBytes", len(data), unit="Bytes", dimensions=where)
+    @property
+    def full(self) -> bool:
+        """Whether nothing more can be taken at the moment."""
+        return self._transform.full or any(outlet.full for outlet in self._outlets)
+
+    async def room(self) -> None:
+        """See `Intake`."""
+        while self.full:
+            await self._transform.room()
+            for outlet in self._outlets:
+                await outlet.room()
+
+    def put(self, data: bytes) -> str:
+        """Takes one record of a direct put; returns its id."""
+        number = f"{time.time_ns():019d}{next(self._numbers) % 10**9:09d}000000"
+        arrival_ms = int(time.time() * 1000)
+        if self._passes_by:
+            self._deliver(data, arrival_ms, None)
+        else:
+            self._hand_over(Record(number, data, arrival_ms))
+        return number
+
+    def take_batch(
+        self, shard: str, batch: StreamBatch, records: list[list[tuple[bytes, str | None]]]
+    ) -> None:
+        """See `Intake`."""
+        copies = 1 if self._backup is None else 2
+        span = self.positions.take(shard, batch.next_position, sum(map(len, records)) * copies)
+        if self._passes_by:
+            for record, parts in zip(batch.records, records, strict=True):
+                for data, _ in parts:
+                    self._deliver(data, record.arrival_ms, span)
+            return
+        for record, parts in zip(batch.records, records, strict=True):
+            for index, (data, key) in enumerate(parts):
+                kinesis = {
+                    "sequenceNumber": record.sequence_number,
+                    "subsequenceNumber": index,
+                    "partitionKey": record.partition_key if key is None else key,
+                    "shardId": shard,
+                    "approximateArrivalTimestamp": record.arrival_ms,
+                }
+                number = f"{record.sequence_number}{index:06d}"
+                self._hand_over(Record(number, data, record.arrival_ms, span, kinesis))
+
+    @property
+    def _passes_by(self) -> bool:
+        """Whether records go past the function: there is none, nor what waited for it."""
+        return self._transform.settings is None and self._transform.idle
+
+    def _deliver(self, data: bytes, arrival_ms: int, span: Span | None) -> None:
+        if self._backup is not None:
+            self._backup.add(data, arrival_ms, span)
+        self._main.add(data + self._delimiter, arrival_ms, span)
+
+    def _hand_over(self, record: Record) -> None:
+        if self._backup is not None:
+            self._backup.add(record.data, record.arrival_ms, record.span)
+        self._transform.add(record)
+
+    def source_failed(self, error: AwsError) -> None:
+        """See `Intake`."""
+        self.last_error = error.message
+
+    # Out of the function
+
+    def transformed(self, record: Record, data: bytes) -> None:
+        """See `Outcomes`."""
+        self._main.add(data + self._delimiter, record.arrival_ms, record.span)
+
+    def dropped(self, record: Record) -> None:
+        """See `Outcomes`."""
+        if record.span is not None:
+            self.positions.settle(record.span, 1)
+
+    def not_transformed(self, record: Record, failure: Failure, function_arn: str) -> None:
+        """See `Outcomes`."""
+        document = failure.document(record, function_arn)
+        self._failed.add(document, record.arrival_ms, record.span)
+
+    def invocation_failed(self, code: str, function_arn: str) -> None:
+        """See `Outcomes`."""
+        self.last_error = f"{code}: {MESSAGES[code]}"
+        self._errors.add(
+            self.destination["CloudWatchLoggingOptions"],
+            bucket_arn=self.destination["BucketARN"],
+            version=self.version,
+            error=(code, MESSAGES[code]),
+            processor=function_arn,
+        )
+
+    # Told of
+
+    @property
+    def objects(self) -> int:
+        """Objects of delivered records."""
+        return self._main.objects
+
+    @property
+    def records(self) -> int:
+        """Records in them."""
+        return self._main.records
+
+    @property
+    def failed_records(self) -> int:
+        """Records kept under the error prefix."""
+        return self._failed.records
 
     def backlog(self) -> dict[str, int]:
         """Buffered bytes, and records of the source that were not read yet."""
-        behind = 0
-        for shard, position in self._positions.items():
-            with contextlib.suppress(AwsError):
-                end = self.streams.position(self.source or "", shard, "LATEST")
-                behind += max(0, end - position)
-        pending = self._pending.size if self._pending else 0
-        return {"buffered_bytes": self._buffer.size + pending, "records_behind": behind}
-
-    @property
-    def _max_bytes(self) -> int:
-        return int(self.destination["BufferingHints"]["SizeInMBs"]) * MIB
-
-    @property
-    def _interval_s(self) -> float:
-        return float(self.destination["BufferingHints"]["IntervalInSeconds"])
-
-    def _delimited(self) -> bool:
-        processing = self.destination.get("ProcessingConfiguration") or {}
-        return bool(processing.get("Enabled")) and any(
-            processor["Type"] == "AppendDelimiterToRecord"
-            for processor in processing.get("Processors") or ()
-        )
-
-    def _add(self, data: bytes, arrival_ms: int) -> None:
-        self._buffer.add(data + b"\n" if self._delimited() else data, arrival_ms)
-        if len(self._buffer.parts) == 1 or self._buffer.size >= self._max_bytes:
-            self._arrived.set()
-
-    async def _discover(self) -> None:
-        while True:
-            try:
-                shards = self.streams.shard_ids(self.source or "")
-            except AwsError as error:
-                self.last_error = error.message
-                shards = []
-            for shard in shards:
-                if shard not in self._readers:
-                    start = self.streams.position(self.source or "", shard, "TRIM_HORIZON")
-                    self._positions.setdefault(shard, start)
-                    self._readers[shard] = asyncio.create_task(self._read_for_ever(shard))
-            await asyncio.sleep(DISCOVER_S)
-
-    async def _read_for_ever(self, shard: str) -> None:
-        source = self.source or ""
-        while True:
-            try:
-                if await self._read(source, shard):
-                    return
-            except AwsError as error:
-                self.last_error = error.message
-                await asyncio.sleep(DISCOVER_S)
-            except Exception:
-                log.exception("delivery stream %s, %s", self.name, shard)
-                await asyncio.sleep(DISCOVER_S)
-
-    async def _read(self, source: str, shard: str) -> bool:
-        """Reads once; True at the end of a closed shard."""
-        position = self._positions[shard]
-        if not await self.streams.wait(source, shard, position, 1.0):
-            return False
-        while self._pending is not None and self._buffer.size >= self._max_bytes:  # noqa: ASYNC110
-            await asyncio.sleep(TICK_S)
-        batch = self.streams.read(source, shard, position, READ_LIMIT, READ_BYTES)
-        for record in batch.records:
-            for data in kpl.split(base64.b64decode(record.data)):
-                self._add(data, record.arrival_ms)
-        self._positions[shard] = batch.next_position
-        if batch.records:
-            put = self.context.metrics.put
-            where = {"DeliveryStreamName": self.name}
-            size = sum(len(record.data) * 3 // 4 for record in batch.records)
-            put("AWS/Firehose", "DataReadFromKinesisStream.Records", len(batch.records),
-                unit="Count", dimensions=where)  # fmt: skip
-            put("AWS/Firehose", "DataReadFromKinesisStream.Bytes", size, unit="Bytes",
-                dimensions=where)  # fmt: skip
-            # Readers of other shards, and everyone else on the loop, get their turn.
-            await asyncio.sleep(0.02)
-        return batch.shard_ended and not batch.records
-
-    async def _deliver_for_ever(self) -> None:
-        s3 = await self.context.client("s3")
-        while True:
-            await self._wait_until_due()
-            self._pending, self._buffer = self._buffer, Buffer()
-            attempt = 0
-            while self._pending is not None:
-                try:
-                    await self._put_object(s3, self._pending)
-                    self._pending = None
-                except Exception as error:  # noqa: BLE001 - kept and tried again
-                    attempt += 1
-                    self.last_error = str(error)
-                    log.warning("delivery stream %s: %s", self.name, error)
-                    self._measure("DeliveryToS3.Success", 0)
-                    low, high = RETRY_S
-                    await asyncio.sleep(min(high, low * 2 ** min(attempt, 8)))
-
-    async def _wait_until_due(self) -> None:
-        while True:
-            if not self._buffer.parts:
-                self._arrived.clear()
-                await self._arrived.wait()
-            left_s = self._buffer.opened_s + self._interval_s - time.monotonic()
-            if left_s <= 0 or self._buffer.size >= self._max_bytes:
-                return
-            self._arrived.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), left_s)
-
-    async def _put_object(self, s3: Any, buffer: Buffer) -> None:
-        destination = self.destination
-        body = b"".join(buffer.parts)
-        now = dt.datetime.now(dt.UTC)
-        oldest = dt.datetime.fromtimestamp(buffer.oldest_ms / 1000, dt.UTC)
-        extension = destination.get("FileExtension") or ""
-        if destination.get("CompressionFormat") == "GZIP":
-            body = await asyncio.to_thread(gzip.compress, body, GZIP_LEVEL)
-            extension = extension or ".gz"
-        key = (
-            prefix.expand(destination.get("Prefix"), oldest)
-            + f"{self.name}-{self.version}-{now:%Y-%m-%d-%H-%M-%S}-{uuid.uuid4()}{extension}"
-        )
-        encryption = (destination.get("EncryptionConfiguration") or {}).get("KMSEncryptionConfig")
-        extra = (
-            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": encryption["AWSKMSKeyARN"]}
-            if encryption
-            else {}
-        )
-        bucket = destination["BucketARN"].rpartition(":")[2]
-        await s3.put_object(Bucket=bucket, Key=key, Body=body, **extra)
-        self.objects += 1
-        self.records += len(buffer.parts)
-        self.last_error = ""
-        self._measure("DeliveryToS3.Success", 1)
-        self._measure("DeliveryToS3.Records", len(buffer.parts))
-        self._measure("DeliveryToS3.Bytes", buffer.size, "Bytes")
-        self._measure("DeliveryToS3.ObjectCount", 1)
-        age_s = time.time() - buffer.oldest_ms / 1000
-        self._measure("DeliveryToS3.DataFreshness", max(0.0, age_s), "Seconds")
+        buffered = self._transform.buffered_bytes
+        buffered += sum(outlet.buffered_bytes for outlet in self._outlets)
+        behind = self._reader.behind() if self._reader is not None else 0
+        return {"buffered_bytes": buffered, "records_behind": behind}
 
     async def _measure_freshness(self) -> None:
-        """Tells the age of the oldest record that was not delivered, while it waits."""
+        """Tells the age of the oldest record that is not delivered, while it waits."""
         while True:
             await asyncio.sleep(FRESHNESS_S)
-            oldest = [b.oldest_ms for b in (self._buffer, self._pending) if b and b.parts]
-            age_s = time.time() - min(oldest) / 1000 if oldest else 0.0
-            self._measure("DeliveryToS3.DataFreshness", max(0.0, age_s), "Seconds")
-
-    def _measure(self, name: str, value: float, unit: str = "Count") -> None:
-        self.context.metrics.put(
-            "AWS/Firehose", name, value, unit=unit, dimensions={"DeliveryStreamName": self.name}
-        )
+            oldest = [self._main.oldest_ms, self._transform.oldest_ms]
+            age_ms = time.time() * 1000 - min(ms for ms in (*oldest, time.time() * 1000) if ms)
+            self._context.metrics.put(
+                "AWS/Firehose", "DeliveryToS3.DataFreshness", max(0.0, age_ms / 1000),
+                unit="Seconds", dimensions={"DeliveryStreamName": self.name},
+            )  # fmt: skip
+            if self._backup is not None:
+                self._backup.measure_freshness()

@@ -7,44 +7,49 @@ protobuf message, and the MD5 of the message.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 _DIGEST = 16
-_RECORDS_FIELD = 3
-_DATA_FIELD = 3
+_KEYS_FIELD, _RECORDS_FIELD = 1, 3
+_KEY_INDEX_FIELD, _DATA_FIELD = 1, 3
 _VARINT, _BYTES = 0, 2
 
 
-def split(data: bytes) -> list[bytes]:
-    """The user records inside a Kinesis record; the record itself where it is not aggregated."""
+def split(data: bytes) -> list[tuple[bytes, str | None]]:
+    """(data, partition key) of the user records inside a Kinesis record.
+
+    A record that is not aggregated is its own user record, whose key is None: that of the record.
+    """
     if not data.startswith(MAGIC) or len(data) <= len(MAGIC) + _DIGEST:
-        return [data]
+        return [(data, None)]
     message, digest = data[len(MAGIC) : -_DIGEST], data[-_DIGEST:]
     if hashlib.md5(message, usedforsecurity=False).digest() != digest:
-        return [data]
+        return [(data, None)]
     try:
-        return [
-            inner
-            for number, record in _fields(message)
-            if number == _RECORDS_FIELD
-            for field, inner in _fields(record)
-            if field == _DATA_FIELD
-        ]
-    except (IndexError, ValueError):
-        return [data]
+        fields = list(_fields(message))
+        keys = [str(inner, "utf-8", "replace") for field, inner in fields if field == _KEYS_FIELD]
+        records: list[tuple[bytes, str | None]] = []
+        for field, inner in fields:
+            if field == _RECORDS_FIELD:
+                members = dict(_fields(inner))
+                records.append((bytes(members[_DATA_FIELD]), keys[int(members[_KEY_INDEX_FIELD])]))
+    except (IndexError, KeyError, TypeError, ValueError):
+        return [(data, None)]
+    return records
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """(field number, bytes) of every length-delimited field."""
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """(field number, bytes or number) of every field."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
         if tag & 7 == _VARINT:
-            _, at = _varint(message, at)
+            number, at = _varint(message, at)
+            yield tag >> 3, number
         elif tag & 7 == _BYTES:
             length, at = _varint(message, at)
             if at + length > len(message):

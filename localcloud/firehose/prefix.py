@@ -1,79 +1,89 @@
-"""Custom prefixes for S3 objects: `!{timestamp:...}` and `!{firehose:...}` expressions.
+"""Prefixes of S3 objects: `!{timestamp:...}` and `!{firehose:...}` expressions.
 
 Follows "Custom prefixes for Amazon S3 objects" of the Firehose developer guide.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import secrets
 import string
-from typing import TYPE_CHECKING
 
+from localcloud.firehose.timeformat import format_time
 from localcloud.http import AwsError
 
-if TYPE_CHECKING:
-    import datetime as dt
-
-DEFAULT_PREFIX = "!{timestamp:yyyy/MM/dd/HH/}"
+BY_HOUR = "!{timestamp:yyyy/MM/dd/HH/}"
+ERROR_TYPE = "!{firehose:error-output-type}"
+MAX_LENGTH = 512
+PROCESSING_FAILED = "processing-failed"
 _EXPRESSION = re.compile(r"!\{([^:{}]+):([^{}]*)\}")
-_LETTERS = re.compile(r"'([^']*)'|([a-zA-Z])\2*")
-_JAVA = {
-    "yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M", "ss": "%S",
-    "DDD": "%j", "E": "%a", "a": "%p", "hh": "%I",
-}  # fmt: skip
-ALPHABET = string.ascii_letters + string.digits
+_ALPHABET = string.ascii_letters + string.digits
+_RANDOM_LENGTH = 11
+_SAMPLE = dt.datetime(2024, 12, 31, 23, 59, 59, 999_999, tzinfo=dt.UTC)
 
 
-def check(prefix: str, *, error: bool) -> None:
-    """Refuses a prefix with an expression that Firehose does not know.
+def check(prefix: str, error_prefix: str) -> None:
+    """Refuses prefixes that break the guide's semantic rules.
 
     Raises:
         AwsError: InvalidArgumentException.
     """
-    if "!{" in _EXPRESSION.sub("", prefix):
-        raise _invalid(f"prefix {prefix!r} has an expression that is not closed")
-    for namespace, value in _EXPRESSION.findall(prefix):
-        if namespace == "timestamp":
-            _pattern(value)
-        elif namespace != "firehose" or value not in {"random-string", "error-output-type"}:
-            raise _invalid(f"expression !{{{namespace}:{value}}} is not supported locally")
-        elif value == "error-output-type" and not error:
-            raise _invalid("!{firehose:error-output-type} is for ErrorOutputPrefix only")
+    _check_expressions(prefix)
+    _check_expressions(error_prefix)
+    if ERROR_TYPE in prefix:
+        raise _invalid(f"{ERROR_TYPE} is for ErrorOutputPrefix only")
+    if not error_prefix and "!{" in prefix:
+        raise _invalid("ErrorOutputPrefix cannot be null when Prefix contains expressions")
+    if "!{" in error_prefix and ERROR_TYPE not in error_prefix:
+        raise _invalid(f"ErrorOutputPrefix with expressions must contain {ERROR_TYPE}")
+    for evaluated in (
+        expand(prefix, _SAMPLE),
+        expand_error(prefix, error_prefix, _SAMPLE, PROCESSING_FAILED),
+    ):
+        if len(evaluated) > MAX_LENGTH:
+            raise _invalid(f"a prefix has at most {MAX_LENGTH} characters when it is evaluated")
 
 
-def expand(prefix: str | None, moment: dt.datetime, error_type: str = "") -> str:
-    """The prefix of an object whose oldest record arrived at `moment` (UTC).
+def expand(prefix: str, moment: dt.datetime) -> str:
+    """The prefix of an object whose oldest record arrived at `moment`, in the zone to be shown.
 
-    A prefix with no timestamp expression gets YYYY/MM/dd/HH/ appended, as Firehose does.
+    A prefix without a timestamp expression gets the hour appended, as Firehose does.
     """
-    text = prefix or ""
-    if "!{timestamp:" not in text and not error_type:
-        text += DEFAULT_PREFIX
+    return _evaluate(prefix if "!{timestamp:" in prefix else prefix + BY_HOUR, moment, "")
 
+
+def expand_error(prefix: str, error_prefix: str, moment: dt.datetime, error_type: str) -> str:
+    """The prefix of an object of failed records.
+
+    Where there is no ErrorOutputPrefix, the kind of error and the hour follow the plain Prefix.
+    """
+    text = error_prefix or prefix
+    if "!{" not in text:
+        text += f"{ERROR_TYPE}/{BY_HOUR}"
+    return _evaluate(text, moment, error_type)
+
+
+def _evaluate(text: str, moment: dt.datetime, error_type: str) -> str:
     def replace(match: re.Match[str]) -> str:
         namespace, value = match.groups()
         if namespace == "timestamp":
-            return moment.strftime(_pattern(value))
+            return format_time(value, moment)
         if value == "random-string":
-            return "".join(secrets.choice(ALPHABET) for _ in range(11))
+            return "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
         return error_type
 
     return _EXPRESSION.sub(replace, text)
 
 
-def _pattern(java: str) -> str:
-    """A pattern of Java's DateTimeFormatter as strftime has it."""
-
-    def replace(match: re.Match[str]) -> str:
-        if match.group(1) is not None:
-            return match.group(1).replace("%", "%%")
-        letters = match.group(0)
-        if letters not in _JAVA:
-            raise _invalid(f"timestamp pattern {letters!r} is not supported locally")
-        return _JAVA[letters]
-
-    return _LETTERS.sub(replace, java)
+def _check_expressions(prefix: str) -> None:
+    if "!{" in _EXPRESSION.sub("", prefix):
+        raise _invalid(f"prefix {prefix!r} has an expression that is not closed")
+    for namespace, value in _EXPRESSION.findall(prefix):
+        if namespace == "timestamp":
+            format_time(value, _SAMPLE)
+        elif namespace != "firehose" or value not in {"random-string", "error-output-type"}:
+            raise _invalid(f"expression !{{{namespace}:{value}}} is not supported locally")
 
 
 def _invalid(message: str) -> AwsError:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import time
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localcloud.arn import arn
-from localcloud.firehose import prefix
+from localcloud.firehose import settings
 from localcloud.firehose.delivery import Delivery
+from localcloud.firehose.throttle import Throttle, quota_of
 from localcloud.http import AwsError, Response, json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from localcloud.http import Request
     from localcloud.seams import CloudContext, StreamSource
@@ -24,12 +25,10 @@ DESTINATION_ID = "destinationId-000000000001"
 MAX_RECORD = 1000 * 1024
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-_DESTINATION = {
-    "RoleARN", "BucketARN", "Prefix", "ErrorOutputPrefix", "BufferingHints", "CompressionFormat",
-    "EncryptionConfiguration", "CloudWatchLoggingOptions", "ProcessingConfiguration",
-    "S3BackupMode", "DynamicPartitioningConfiguration", "FileExtension", "CustomTimeZone",
-    "DataFormatConversionConfiguration",
-}  # fmt: skip
+MAX_STREAMS = 5000
+MAX_TAGS = 50
+NAMESPACE = "AWS/Firehose"
+_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
 @dataclass(slots=True)
@@ -41,6 +40,7 @@ class DeliveryStream:
     kind: str
     source: dict[str, Any] | None
     engine: Delivery
+    throttle: Throttle
     created_s: float = field(default_factory=time.time)
     updated_s: float | None = None
     encryption: dict[str, Any] | None = None
@@ -86,13 +86,17 @@ class FirehoseService:
                 name: {
                     "objects": stream.engine.objects,
                     "records": stream.engine.records,
+                    "failed_records": stream.engine.failed_records,
                     "last_error": stream.engine.last_error,
                     **stream.engine.backlog(),
                 }
                 for name, stream in self._delivery_streams.items()
             },
-            "unsupported": ["destinations but S3", "Lambda transformation", "dynamic partitioning",
-                            "format conversion"],
+            "unsupported": [
+                "destinations but S3", "sources but Kinesis and direct puts",
+                "dynamic partitioning", "format conversion", "Snappy and HADOOP_SNAPPY",
+                "processors but Lambda and AppendDelimiterToRecord",
+            ],
         }  # fmt: skip
 
     async def handle(self, request: Request) -> Response | None:
@@ -119,60 +123,65 @@ class FirehoseService:
 
     async def _create(self, body: dict[str, Any]) -> dict[str, Any]:
         name = body["DeliveryStreamName"]
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise settings.invalid(f"DeliveryStreamName {name!r} must match [a-zA-Z0-9_.-]{{1,64}}")
         if name in self._delivery_streams:
             raise AwsError(
                 "ResourceInUseException",
                 f"Firehose {name} under accountId {self._context.account_id} already exists",
             )
+        if len(self._delivery_streams) >= MAX_STREAMS:
+            raise AwsError(
+                "LimitExceededException", f"there are {MAX_STREAMS} delivery streams already"
+            )
         kind = body.get("DeliveryStreamType", "DirectPut")
         if kind not in {"DirectPut", "KinesisStreamAsSource"}:
-            raise AwsError(
-                "InvalidArgumentException", f"DeliveryStreamType {kind} is not served locally"
-            )
+            raise settings.invalid(f"DeliveryStreamType {kind} is not supported locally")
         others = [
             k
             for k in body
             if k.endswith("DestinationConfiguration") and not k.startswith("ExtendedS3")
         ]
         if others:
-            raise AwsError("InvalidArgumentException", f"{others[0]} is not supported locally")
-        destination = _checked(body["ExtendedS3DestinationConfiguration"])
+            raise settings.invalid(f"{others[0]} is not supported locally")
+        given = body["ExtendedS3DestinationConfiguration"]
+        if "S3BackupUpdate" in given:
+            raise settings.invalid("S3BackupUpdate belongs to UpdateDestination")
+        destination = settings.checked(given)
         source = body.get("KinesisStreamSourceConfiguration")
         if (kind == "KinesisStreamAsSource") != (source is not None):
-            raise AwsError(
-                "InvalidArgumentException",
-                "KinesisStreamSourceConfiguration belongs to KinesisStreamAsSource",
+            raise settings.invalid(
+                "KinesisStreamSourceConfiguration belongs to KinesisStreamAsSource"
             )
+        context = self._context
+        tags = _tags(body.get("Tags") or ())
+        stream_arn = arn("firehose", context.region, context.account_id, f"deliverystream/{name}")
         engine = Delivery(
-            self._context,
-            self._streams,
-            name,
-            destination,
+            context, self._streams, name, stream_arn, destination,
             source["KinesisStreamARN"] if source else None,
-        )
-        stream = DeliveryStream(
-            name,
-            arn(
-                "firehose", self._context.region, self._context.account_id, f"deliverystream/{name}"
-            ),
-            kind,
-            source,
-            engine,
-        )
+        )  # fmt: skip
+        throttle = Throttle(quota_of(context.region))
+        stream = DeliveryStream(name, stream_arn, kind, source, engine, throttle, tags=tags)
         if body.get("DeliveryStreamEncryptionConfigurationInput"):
+            if source:
+                raise settings.invalid(
+                    "DeliveryStreamEncryptionConfigurationInput is for DirectPut delivery streams"
+                )
             stream.encryption = dict(body["DeliveryStreamEncryptionConfigurationInput"])
-        stream.tags.update({tag["Key"]: tag.get("Value", "") for tag in body.get("Tags") or ()})
         engine.begin()
         self._delivery_streams[name] = stream
         return {"DeliveryStreamARN": stream.arn}
 
     async def _describe(self, body: dict[str, Any]) -> dict[str, Any]:
         stream = self._find(body)
-        destination = stream.engine.destination
+        destination = dict(stream.engine.destination)
         s3 = {key: destination[key] for key in destination if key in {
             "RoleARN", "BucketARN", "Prefix", "ErrorOutputPrefix", "BufferingHints",
             "CompressionFormat", "EncryptionConfiguration", "CloudWatchLoggingOptions",
         }}  # fmt: skip
+        backup = destination.pop("S3BackupConfiguration", None)
+        if backup is not None:
+            destination["S3BackupDescription"] = backup
         description: dict[str, Any] = {
             "DeliveryStreamName": stream.name,
             "DeliveryStreamARN": stream.arn,
@@ -228,39 +237,97 @@ class FirehoseService:
                 f"{stream.engine.version} and specified version id: "
                 f"{body['CurrentDeliveryStreamVersionId']} do not match",
             )
-        update = body["ExtendedS3DestinationUpdate"]
-        stream.engine.destination = _checked({**stream.engine.destination, **update})
-        stream.engine.version += 1
+        if body["DestinationId"] != DESTINATION_ID:
+            raise settings.invalid(
+                f"Destination Id {body['DestinationId']} not found in firehose {stream.name}"
+            )
+        update = dict(body["ExtendedS3DestinationUpdate"])
+        before = stream.engine.destination
+        if "S3BackupUpdate" in update:
+            backup = update.pop("S3BackupUpdate")
+            update["S3BackupConfiguration"] = {**before.get("S3BackupConfiguration", {}), **backup}
+        destination = settings.checked({**before, **update})
+        if before["S3BackupMode"] == "Enabled" and destination["S3BackupMode"] != "Enabled":
+            raise settings.invalid("S3BackupMode cannot be disabled once it is enabled")
+        stream.engine.change(destination)
         stream.updated_s = time.time()
         return {}
 
     async def _put_record(self, body: dict[str, Any]) -> dict[str, Any]:
         stream = self._direct(body)
-        stream.engine.put(_data(body["Record"]))
-        return {"RecordId": uuid.uuid4().hex, "Encrypted": stream.encryption is not None}
+        began_s = time.perf_counter()
+        data = _data(body["Record"])
+        self._admit_request(stream)
+        admitted = not stream.engine.full and stream.throttle.admit_record(len(data))
+        self._measure(stream, "PutRecord", began_s, [data] if admitted else [], not admitted)
+        if not admitted:
+            raise _slow_down()
+        record_id = stream.engine.put(data)
+        return {"RecordId": record_id, "Encrypted": stream.encryption is not None}
 
     async def _put_record_batch(self, body: dict[str, Any]) -> dict[str, Any]:
         stream = self._direct(body)
+        began_s = time.perf_counter()
         if not 1 <= len(body["Records"]) <= MAX_BATCH:
-            raise AwsError("InvalidArgumentException", f"1 to {MAX_BATCH} records in a batch")
+            raise settings.invalid(f"1 to {MAX_BATCH} records in a batch")
         records = [_data(record) for record in body["Records"]]
         if sum(map(len, records)) > MAX_BATCH_BYTES:
-            raise AwsError("InvalidArgumentException", "a batch has at most 4 MiB")
+            raise settings.invalid("a batch has at most 4 MiB")
+        self._admit_request(stream)
         answers: list[dict[str, Any]] = []
+        taken: list[bytes] = []
         for data in records:
-            try:
-                stream.engine.put(data)
-                answers.append({"RecordId": uuid.uuid4().hex})
-            except AwsError as error:
+            if stream.engine.full or not stream.throttle.admit_record(len(data)):
+                error = _slow_down()
                 answers.append({"ErrorCode": error.code, "ErrorMessage": error.message})
-        failed = sum("ErrorCode" in answer for answer in answers)
-        return {"FailedPutCount": failed, "RequestResponses": answers, "Encrypted": False}
+                continue
+            answers.append({"RecordId": stream.engine.put(data)})
+            taken.append(data)
+        failed = len(records) - len(taken)
+        self._measure(stream, "PutRecordBatch", began_s, taken, failed)
+        return {
+            "FailedPutCount": failed,
+            "RequestResponses": answers,
+            "Encrypted": stream.encryption is not None,
+        }
+
+    def _admit_request(self, stream: DeliveryStream) -> None:
+        if not stream.throttle.admit_request():
+            raise _slow_down()
+
+    def _measure(
+        self,
+        stream: DeliveryStream,
+        operation: str,
+        began_s: float,
+        taken: list[bytes],
+        throttled: int,
+    ) -> None:
+        """Publishes the metrics of one put."""
+        size, quota = sum(map(len, taken)), stream.throttle.quota
+        latency_ms = (time.perf_counter() - began_s) * 1000
+        metrics: list[tuple[str, float, str]] = [
+            ("IncomingRecords", len(taken), "Count"),
+            ("IncomingBytes", size, "Bytes"),
+            ("IncomingPutRequests", 1, "Count"),
+            ("ThrottledRecords", throttled, "Count"),
+            ("RecordsPerSecondLimit", quota.records, "Count"),
+            ("BytesPerSecondLimit", quota.bytes, "Bytes/Second"),
+            ("PutRequestsPerSecondLimit", quota.requests, "Count"),
+            (f"{operation}.Requests", 1, "Count"),
+            (f"{operation}.Bytes", size, "Bytes"),
+            (f"{operation}.Latency", latency_ms, "Milliseconds"),
+        ]
+        if operation == "PutRecordBatch":
+            metrics.append(("PutRecordBatch.Records", len(taken), "Count"))
+        where = {"DeliveryStreamName": stream.name}
+        for name, value, unit in metrics:
+            self._context.metrics.put(NAMESPACE, name, value, unit=unit, dimensions=where)
 
     def _direct(self, body: dict[str, Any]) -> DeliveryStream:
         stream = self._find(body)
         if stream.kind != "DirectPut":
-            raise AwsError(
-                "InvalidArgumentException",
+            raise settings.invalid(
                 f"This operation is not permitted on {stream.kind} delivery stream type.",
             )
         return stream
@@ -277,8 +344,13 @@ class FirehoseService:
         return {}
 
     async def _tag(self, body: dict[str, Any]) -> dict[str, Any]:
-        tags = {tag["Key"]: tag.get("Value", "") for tag in body["Tags"]}
-        self._find(body).tags.update(tags)
+        stream = self._find(body)
+        tags = {**stream.tags, **_tags(body["Tags"])}
+        if len(tags) > MAX_TAGS:
+            raise AwsError(
+                "LimitExceededException", f"a delivery stream has at most {MAX_TAGS} tags"
+            )
+        stream.tags = tags
         return {}
 
     async def _untag(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -288,8 +360,32 @@ class FirehoseService:
         return {}
 
     async def _list_tags(self, body: dict[str, Any]) -> dict[str, Any]:
-        tags = sorted(self._find(body).tags.items())
-        return {"Tags": [{"Key": k, "Value": v} for k, v in tags], "HasMoreTags": False}
+        after, limit = body.get("ExclusiveStartTagKey") or "", int(body.get("Limit") or MAX_TAGS)
+        tags = [pair for pair in sorted(self._find(body).tags.items()) if pair[0] > after]
+        return {
+            "Tags": [{"Key": key, "Value": value} for key, value in tags[:limit]],
+            "HasMoreTags": len(tags) > limit,
+        }
+
+    def delivered_positions(self) -> dict[str, dict[str, dict[str, int]]]:
+        """How far each delivery stream has delivered its source: positions by shard, by stream ARN.
+
+        What lies before a position is in S3 or was dropped by the transformation; a reader that
+        goes on from there loses nothing.
+        """
+        return {
+            name: {stream.source["KinesisStreamARN"]: dict(stream.engine.positions.delivered)}
+            for name, stream in self._delivery_streams.items()
+            if stream.source
+        }
+
+
+def _slow_down() -> AwsError:
+    return AwsError("ServiceUnavailableException", "Slow down.", 503)
+
+
+def _tags(given: Iterable[dict[str, str]]) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value", "") for tag in given}
 
 
 def _data(record: dict[str, Any]) -> bytes:
@@ -300,49 +396,3 @@ def _data(record: dict[str, Any]) -> bytes:
     if len(data) > MAX_RECORD:
         raise AwsError("InvalidArgumentException", "a record has at most 1,000 KiB")
     return data
-
-
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """The destination with its defaults.
-
-    Raises:
-        AwsError: InvalidArgumentException for what is out of bounds or not served.
-    """
-    unknown = sorted(name for name in given if name not in _DESTINATION)
-    if unknown:
-        raise AwsError("InvalidArgumentException", f"{unknown[0]} is not supported locally")
-    hints = given.get("BufferingHints") or {}
-    size, interval = hints.get("SizeInMBs", 5), hints.get("IntervalInSeconds", 300)
-    if not 1 <= size <= 128 or not 0 <= interval <= 900:  # noqa: PLR2004 - AWS's bounds
-        raise AwsError("InvalidArgumentException", "buffer 1 to 128 MiB and 0 to 900 seconds")
-    if given.get("CompressionFormat", "UNCOMPRESSED") not in {"GZIP", "UNCOMPRESSED"}:
-        raise AwsError(
-            "InvalidArgumentException",
-            f"CompressionFormat {given['CompressionFormat']} is not supported locally",
-        )
-    for name in ("DynamicPartitioningConfiguration", "DataFormatConversionConfiguration"):
-        if (given.get(name) or {}).get("Enabled"):
-            raise AwsError("InvalidArgumentException", f"{name} is not supported locally")
-    if given.get("S3BackupMode", "Disabled") != "Disabled":
-        raise AwsError("InvalidArgumentException", "S3BackupMode is not supported locally")
-    if given.get("CustomTimeZone", "UTC") != "UTC":
-        raise AwsError(
-            "InvalidArgumentException", "CustomTimeZone but UTC is not supported locally"
-        )
-    processing = given.get("ProcessingConfiguration") or {}
-    for processor in processing.get("Processors") or () if processing.get("Enabled") else ():
-        if processor["Type"] not in {"AppendDelimiterToRecord", "RecordDeAggregation"}:
-            raise AwsError(
-                "InvalidArgumentException",
-                f"processor {processor['Type']} is not supported locally",
-            )
-    for name, error in (("Prefix", False), ("ErrorOutputPrefix", True)):
-        prefix.check(given.get(name) or "", error=error)
-    return {
-        "CompressionFormat": "UNCOMPRESSED",
-        "S3BackupMode": "Disabled",
-        "EncryptionConfiguration": {"NoEncryptionConfig": "NoEncryption"},
-        "CloudWatchLoggingOptions": {"Enabled": False},
-        **given,
-        "BufferingHints": {"SizeInMBs": size, "IntervalInSeconds": interval},
-    }

@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 from botocore.exceptions import ClientError
 
-from localcloud.cloudwatch.alarms import Alarm, AlarmClock
+from localcloud.cloudwatch.alarms import MetricAlarm
+from localcloud.cloudwatch.clock import AlarmClock
 from localcloud.cloudwatch.metrics import MetricStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,10 +35,10 @@ async def client(cloud):
 def watch(cloud):
     """An alarm on a clock of its own, over a store of its own."""
 
-    def make(**settings: Any) -> tuple[AlarmClock, Alarm, MetricStore]:
+    def make(**settings: Any) -> tuple[AlarmClock, MetricAlarm, MetricStore]:
         store = MetricStore()
         clock = AlarmClock(cloud.local.context, store)
-        alarm = Alarm("hot", "arn", {**SETTINGS, "AlarmName": "hot", **settings})
+        alarm = MetricAlarm("hot", "arn", {**SETTINGS, "AlarmName": "hot", **settings})
         clock.alarms["hot"] = alarm
         return clock, alarm, store
 
@@ -76,7 +77,7 @@ def put(store: MetricStore, second: int, value: float) -> None:
     store.put("Fleet", "temperature", value, timestamp_s=START_S + second)
 
 
-def states_by_second(clock: AlarmClock, alarm: Alarm, seconds: range) -> dict[int, str]:
+def states_by_second(clock: AlarmClock, alarm: MetricAlarm, seconds: range) -> dict[int, str]:
     """The seconds at which the state changes."""
     changes, before = {}, alarm.state
     for second in seconds:
@@ -157,6 +158,27 @@ async def test_an_alarm_on_a_percentile_and_on_metric_math(watch):
     assert states_by_second(clock, alarm, range(30)) == {12: "ALARM", 22: "OK"}
 
 
+async def test_a_percentile_of_few_samples_is_not_judged_where_the_alarm_says_so(watch):
+    for low, expected in (("evaluate", {12: "ALARM"}), ("ignore", {22: "ALARM"})):
+        clock, alarm, store = watch(
+            Period=10, Statistic=None, ExtendedStatistic="p50", EvaluateLowSampleCountPercentile=low
+        )
+        for second, samples in ((5, 19), (15, 20)):
+            for _ in range(samples):
+                put(store, second, 101.0)
+        assert states_by_second(clock, alarm, range(25)) == expected
+
+
+async def test_a_state_that_was_set_lasts_until_the_next_evaluation(watch):
+    clock, alarm, store = watch(Period=10)
+    put(store, 5, 1.0)
+    assert states_by_second(clock, alarm, range(15)) == {12: "OK"}
+    put(store, 15, 1.0)
+    clock.set_state(alarm, "ALARM", "a drill")
+
+    assert states_by_second(clock, alarm, range(15, 30)) == {22: "OK"}
+
+
 async def test_a_change_tells_its_reason_with_the_points(watch):
     clock, alarm, store = watch(Period=10)
     put(store, 5, 101.5)
@@ -171,6 +193,22 @@ async def test_a_change_tells_its_reason_with_the_points(watch):
     )
     assert (data["period"], data["threshold"], data["recentDatapoints"]) == (10, 100.0, [101.5])
     assert (data["statistic"], data["version"]) == ("Maximum", "1.0")
+    (point,) = data["evaluatedDatapoints"]
+    assert (point["sampleCount"], point["value"]) == (1.0, 101.5)
+    entry = next(item for item in clock.history if item["HistoryItemType"] == "StateUpdate")
+    history = json.loads(entry["HistoryData"])
+    assert history == {
+        "version": "1.0",
+        "oldState": {
+            "stateValue": "INSUFFICIENT_DATA",
+            "stateReason": "Unchecked: Initial alarm creation",
+        },
+        "newState": {
+            "stateValue": "ALARM",
+            "stateReason": alarm.reason,
+            "stateReasonData": data,
+        },
+    }
 
 
 # Over the API
@@ -285,7 +323,7 @@ async def test_an_action_that_is_not_served_is_in_the_history(client, name, even
         return answer["AlarmHistoryItems"]
 
     (item,) = await eventually(actions)
-    assert item["HistorySummary"].startswith("Failed to execute action: only SNS topics")
+    assert item["HistorySummary"].endswith('Received error: "only SNS topics are served locally"')
 
 
 async def test_alarms_are_listed_by_name_prefix_and_state_and_deleted(client, name):
@@ -303,6 +341,83 @@ async def test_alarms_are_listed_by_name_prefix_and_state_and_deleted(client, na
     assert await names(AlarmNamePrefix=name) == [f"{name}-b"]
 
 
+async def test_what_becomes_of_an_alarm_is_in_its_history(client, name, topic, eventually):
+    arn, message = await topic()
+    await client.put_metric_alarm(**SETTINGS, AlarmName=name)
+    await client.put_metric_alarm(**SETTINGS, AlarmName=name, AlarmActions=[arn])
+    await client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="r")
+    told = (await message())[1]
+
+    async def items() -> list[dict[str, Any]] | None:
+        answer = await client.describe_alarm_history(
+            AlarmName=name, ScanBy="TimestampAscending", AlarmTypes=["MetricAlarm"]
+        )
+        found = answer["AlarmHistoryItems"]
+        return found if len(found) >= 4 else None
+
+    created, updated, changed, acted = await eventually(items)
+    await client.delete_alarms(AlarmNames=[name])
+    answer = await client.describe_alarm_history(AlarmName=name)
+    deleted = answer["AlarmHistoryItems"][0]
+
+    data = json.loads(created["HistoryData"])
+    assert (data["type"], data["createdAlarm"]["okactions"]) == ("Create", [])
+    assert data["createdAlarm"]["metricName"] == "temperature"
+    assert json.loads(updated["HistoryData"])["updatedAlarm"]["alarmActions"] == [arn]
+    assert changed["HistorySummary"] == "Alarm updated from INSUFFICIENT_DATA to ALARM"
+    action = json.loads(acted["HistoryData"])
+    assert (action["actionState"], action["notificationResource"]) == ("Succeeded", arn)
+    assert json.loads(action["publishedMessage"]) == told
+    assert deleted["HistorySummary"] == f'Alarm "{name}" deleted'
+
+
+async def test_alarms_are_found_by_metric_and_carry_tags(client, name, code_of):
+    settings = {**SETTINGS, "Namespace": name}
+    tags = [{"Key": "team", "Value": "cold"}]
+    await client.put_metric_alarm(**settings, AlarmName=name, Tags=tags)
+    await client.put_metric_alarm(**{**settings, "Statistic": "Sum"}, AlarmName=f"{name}-b")
+
+    async def found(**more: Any) -> list[str]:
+        answer = await client.describe_alarms_for_metric(
+            Namespace=name, MetricName="temperature", **more
+        )
+        return sorted(alarm["AlarmName"] for alarm in answer["MetricAlarms"])
+
+    (alarm,) = (await client.describe_alarms(AlarmNames=[name]))["MetricAlarms"]
+    arn = alarm["AlarmArn"]
+    await client.tag_resource(ResourceARN=arn, Tags=[{"Key": "more", "Value": "1"}])
+    await client.untag_resource(ResourceARN=arn, TagKeys=["team"])
+
+    assert await found() == [name, f"{name}-b"]
+    assert await found(Statistic="Sum") == [f"{name}-b"]
+    assert (await client.list_tags_for_resource(ResourceARN=arn))["Tags"] == [
+        {"Key": "more", "Value": "1"}
+    ]
+    with pytest.raises(ClientError) as caught:
+        await client.list_tags_for_resource(ResourceARN=f"{arn}-none")
+    assert code_of(caught.value) == "ResourceNotFoundException"
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        ([{"Id": "e", "Expression": "SEARCH('{n} m', 'Sum', 60)"}], "SEARCH is not supported"),
+        ([{"Id": "e", "Expression": "m + 1"}], "unknown id 'm'"),
+        ([{"Id": "e", "Expression": "1 +"}], "Error in expression '1 +'"),
+        ([{"Id": "a", "Expression": "TIME_SERIES(1)"}, {"Id": "b", "Expression": "TIME_SERIES(1)"}],
+         "Exactly one element"),
+    ],
+)  # fmt: skip
+async def test_metric_math_that_cannot_alarm_is_refused(client, name, queries, message):
+    kept = ("EvaluationPeriods", "Threshold", "ComparisonOperator")
+    with pytest.raises(ClientError, match="ValidationError") as caught:
+        await client.put_metric_alarm(
+            AlarmName=name, Metrics=queries, **{key: SETTINGS[key] for key in kept}
+        )
+
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -310,7 +425,12 @@ async def test_alarms_are_listed_by_name_prefix_and_state_and_deleted(client, na
         ({"DatapointsToAlarm": 2}, "DatapointsToAlarm must not exceed EvaluationPeriods"),
         ({"TreatMissingData": "maybe"}, "Option maybe is not supported"),
         ({"ComparisonOperator": "GreaterThanUpperThreshold"}, "anomaly detection"),
-        ({"Statistic": None, "ExtendedStatistic": "tm90"}, "'tm90' is not served"),
+        ({"Statistic": None, "ExtendedStatistic": "q90"}, "The value q90 for parameter"),
+        ({"AlarmActions": ["topic"]}, "Invalid arn syntax: topic"),
+        ({"EvaluationPeriods": 1441}, "cannot be checked across more than a day"),
+        ({"EvaluationPeriods": 169, "Period": 3600}, "cannot be checked across more than seven"),
+        ({"EvaluateLowSampleCountPercentile": "x"}, "Option x is not supported for Evaluate"),
+        ({"AlarmDescription": "d" * 1025}, "AlarmDescription must be at most 1024"),
         ({"Threshold": None}, "Threshold must be specified"),
         ({"MetricName": None}, "MetricName and Namespace, or Metrics, are required"),
     ],
@@ -330,5 +450,3 @@ async def test_an_alarm_that_is_not_there_is_not_found(client, code_of):
         await client.set_alarm_state(AlarmName="nothing", StateValue="OK", StateReason="r")
 
     assert code_of(caught.value) == "ResourceNotFound"
-    with pytest.raises(ClientError, match="PutCompositeAlarm is not served locally"):
-        await client.put_composite_alarm(AlarmName="c", AlarmRule="ALARM(a)")

@@ -162,32 +162,55 @@ async def test_results_have_ids_labels_and_only_what_returns_data(metrics):
 
 
 EXPRESSIONS = [
-    ("a + b", {0: 12, 1: 24}),
+    ("a + b", {0: 12, 1: 24, 2: 30}),
     ("a - 1", {0: 9, 1: 19, 2: 29}),
     ("-a * 2", {0: -20, 1: -40, 2: -60}),
     ("a / b", {0: 5, 1: 5}),
     ("a / (b - 2)", {1: 10}),
     ("b ^ 2", {0: 4, 1: 16}),
-    ("(a + b) * 100 / a", {0: 120, 1: 120}),
+    ("-2 ^ 2 + a", {0: 6, 1: 16, 2: 26}),
+    ("(a + b) * 100 / a", {0: 120, 1: 120, 2: 100}),
     ("a > 15", {0: 0, 1: 1, 2: 1}),
+    ("b < a", {0: 1, 1: 1, 2: 1}),
     ("a >= 20 AND a <= 20", {0: 0, 1: 1, 2: 0}),
     ("a < 15 || a > 25", {0: 1, 1: 0, 2: 1}),
     ("SUM([a, b])", {0: 12, 1: 24, 2: 30}),
-    ("AVG([a, b])", {0: 6, 1: 12, 2: 30}),
+    ("AVG([a, b])", {0: 6, 1: 12, 2: 15}),
     ("MIN(METRICS())", {0: 2, 1: 4, 2: 30}),
+    ('SUM(METRICS("b")) + 0', {0: 2, 1: 4}),
     ("MAX([a, b]) - MIN([a, b])", {0: 8, 1: 16, 2: 0}),
+    ("STDDEV([a, b])", {0: 4, 1: 8, 2: 0}),
+    ("DATAPOINT_COUNT([a, b])", {0: 2, 1: 2, 2: 1}),
     ("a / MAX(a)", {0: 10 / 30, 1: 20 / 30, 2: 1}),
-    ("SUM(a)", {0: 60, 1: 60, 2: 60, 3: 60}),
+    ("a - AVG(a)", {0: -5, 1: 5, 2: 15}),
+    ("a * METRIC_COUNT(METRICS())", {0: 20, 1: 40, 2: 60}),
+    ("b / DATAPOINT_COUNT(b)", {0: 1, 1: 2}),
+    ("TIME_SERIES(SUM(a))", {0: 60, 1: 60, 2: 60, 3: 60}),
+    ("TIME_SERIES(STDDEV(b))", {0: 1, 1: 1, 2: 1, 3: 1}),
     ("FILL(b, 0)", {0: 2, 1: 4, 2: 0, 3: 0}),
     ("FILL(b, REPEAT)", {0: 2, 1: 4, 2: 4, 3: 4}),
-    ("a + FILL(b, 1)", {0: 12, 1: 24, 2: 31}),
-    ("IF(a > 15, b, 7)", {0: 7, 1: 4}),
+    ("FILL(b, a)", {0: 2, 1: 4, 2: 30}),
+    ("FILL(IF(a != 20, a), LINEAR)", {0: 10, 1: 20, 2: 30}),
+    ("a + FILL(b, 1)", {0: 12, 1: 24, 2: 31, 3: 1}),
+    ("IF(a > 15, b, 7)", {0: 7, 1: 4, 2: 0}),
     ("IF(a > 15, 1)", {1: 1, 2: 1}),
+    ("IF(a < 15, a, b)", {0: 10, 1: 4}),
+    ("IF(MAX(a) > 5, b, a)", {0: 2, 1: 4}),
     ("RATE(a)", {1: 10 / 60, 2: 10 / 60}),
+    ("DIFF(a)", {1: 10, 2: 10}),
+    ("DIFF_TIME(a)", {1: 60, 2: 60}),
+    ("RUNNING_SUM(a)", {0: 10, 1: 30, 2: 60}),
     ("b / PERIOD(b)", {0: 2 / 60, 1: 4 / 60}),
     ("CEIL(a / 7)", {0: 2, 1: 3, 2: 5}),
     ("FLOOR(a / 7)", {0: 1, 1: 2, 2: 4}),
-    ("ABS(b - a)", {0: 8, 1: 16}),
+    ("ABS(b - a)", {0: 8, 1: 16, 2: 30}),
+    ("LOG10(a * 10)", {0: 2, 1: 2.30103, 2: 2.47712}),
+    ("LOG(b - 2)", {1: 0.693147}),
+    ("EPOCH(b) - MIN(EPOCH(b))", {0: 0, 1: 60, 2: 120, 3: 180}),
+    ("FIRST(SORT([a, b], AVG, ASC))", {0: 2, 1: 4}),
+    ("LAST(SLICE(SORT(METRICS(), SUM, DESC), 0, 1))", {0: 10, 1: 20, 2: 30}),
+    ("SUM(-[a, b])", {0: -12, 1: -24, 2: -30}),
+    ("SUM(REMOVE_EMPTY([b, IF(a > 100, a)]))", {0: 2, 1: 4}),
 ]
 
 
@@ -208,13 +231,21 @@ async def test_metric_math(metrics, expression, expected):
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("ANOMALY_DETECTION_BAND(a)", "function ANOMALY_DETECTION_BAND with 1 arguments"),
-        ("SEARCH(a, a)", "function SEARCH"),
-        ("a +", "Error in expression"),
+        ("ANOMALY_DETECTION_BAND(a)", "metric math function ANOMALY_DETECTION_BAND"),
+        ("INSIGHT_RULE_METRIC(a, a)", "metric math function INSIGHT_RULE_METRIC"),
+        ("SEARCH(a, a)", "metric math function SEARCH"),
+        ("sum([a])", "metric math function sum"),
+        ("SELECT AVG(a) FROM b", "Metrics Insights queries are not served"),
+        ("a +", "Error in expression 'a +': at its end"),
         ("unknown + 1", "unknown id 'unknown'"),
-        ("[a, a]", "gives several series"),
-        ("a.b", "'a.b' is not served"),
-        ("__import__(a)", "function __import__"),
+        ("SUM(a)", "must be a time series or an array of time series, not a number"),
+        ("[a, 1]", "an array is of time series"),
+        ("[a] + [a]", "between two arrays"),
+        ("IF([a], a)", "IF takes time series and numbers"),
+        ("e + a", "'e' refers to itself"),
+        ("SEARCH('{n} (', 'Sum')", "Error in search expression"),
+        ("a.b", "at '.b'"),
+        ("__import__(a)", "at '__import__'"),
     ],
 )
 async def test_metric_math_that_is_not_served_is_refused_by_name(metrics, expression, message):
@@ -224,6 +255,111 @@ async def test_metric_math_that_is_not_served_is_refused_by_name(metrics, expres
     assert message in str(caught.value)
 
 
+async def test_an_array_gives_a_result_for_each_series(metrics):
+    await metrics.put_series("errors", {0: 1.0})
+    await metrics.put_series("faults", {0: 2.0, 1: 3.0})
+    answer = await metrics.client.get_metric_data(
+        MetricDataQueries=[
+            metrics.stat("a", "errors", ReturnData=False),
+            metrics.stat("b", "faults", ReturnData=False),
+            {"Id": "e", "Expression": "FILL(METRICS(), 0)", "Label": "filled"},
+            {"Id": "f", "Expression": "[b, a] * 2", "Label": "${LABEL}: ${MAX} of ${PROP('Stat')}"},
+        ],
+        StartTime=metrics.at(0),
+        EndTime=metrics.at(2),
+        ScanBy="TimestampAscending",
+    )
+
+    assert [(r["Id"], r["Label"], r["Values"]) for r in answer["MetricDataResults"]] == [
+        ("e", "filled errors", [1.0, 0.0]),
+        ("e", "filled faults", [2.0, 3.0]),
+        ("f", "faults: 6 of Sum", [4.0, 6.0]),
+        ("f", "errors: 2 of Sum", [2.0]),
+    ]
+
+
+async def test_a_search_finds_metrics_by_schema_and_terms(metrics):
+    for site, value in (("north", 1.0), ("south", 2.0)):
+        for name in ("ReadErrors", "WriteErrors", "Reads"):
+            where = [{"Name": "site", "Value": site}]
+            await metrics.put(name, 0, Value=value, Dimensions=where)
+    await metrics.put("ReadErrors", 0, Value=9.0)
+
+    async def found(terms: str) -> list[str]:
+        search = f"SEARCH('{{{metrics.namespace}, site}} {terms}', 'Sum', 60)"
+        answer = await metrics.client.get_metric_data(
+            MetricDataQueries=[{"Id": "s", "Expression": search}],
+            StartTime=metrics.at(0),
+            EndTime=metrics.at(1),
+        )
+        return [result["Label"] for result in answer["MetricDataResults"]]
+
+    assert await found("errors south") == ["south ReadErrors", "south WriteErrors"]
+    assert await found('MetricName="Reads"') == ["north Reads", "south Reads"]
+    assert await found("site=north NOT (Write OR Reads)") == ["north ReadErrors"]
+    assert await found('"Read"') == []
+
+
+async def test_points_come_in_pages(metrics):
+    await metrics.put_series("a", dict.fromkeys(range(5), 1.0))
+    await metrics.put_series("b", dict.fromkeys(range(3), 2.0))
+    asked: dict[str, Any] = {
+        "MetricDataQueries": [metrics.stat("a", "a"), metrics.stat("b", "b")],
+        "StartTime": metrics.at(0), "EndTime": metrics.at(9),
+        "ScanBy": "TimestampAscending", "MaxDatapoints": 3,
+    }  # fmt: skip
+    pages, token = [], {}
+    while True:
+        answer = await metrics.client.get_metric_data(**asked, **token)
+        pages.append(
+            [
+                (r["Id"], [metrics.minute_of(at) for at in r["Timestamps"]], r["StatusCode"])
+                for r in answer["MetricDataResults"]
+            ]
+        )
+        if "NextToken" not in answer:
+            break
+        token = {"NextToken": answer["NextToken"]}
+
+    assert pages == [
+        [("a", [0, 1, 2], "PartialData")],
+        [("a", [3, 4], "Complete"), ("b", [0], "PartialData")],
+        [("b", [1, 2], "Complete")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"Id": "A"}, "not matching the expected pattern"),
+        ({"Id": "b"}, "not unique"),
+        ({"Expression": "b"}, "either MetricStat or Expression"),
+        ({"Label": "${LAST_TIME}"}, "${LAST_TIME} in a label is not served"),
+        ({"Label": "${MAX}" * 7}, "at most five dynamic values"),
+        ({"Period": 45}, "Period 45 is invalid"),
+        ({"Stat": "q"}, "The value q for parameter"),
+    ],
+)
+async def test_malformed_queries_are_refused(metrics, change, message):
+    await metrics.put_series("a", {0: 1.0})
+    first = metrics.stat("a", "a")
+    for name, value in change.items():
+        target = first["MetricStat"] if name in {"Period", "Stat"} else first
+        target[name] = value
+
+    with pytest.raises(ClientError, match="ValidationError") as caught:
+        await metrics.data(first, metrics.stat("b", "a"))
+
+    assert message in str(caught.value)
+
+
+async def test_a_unit_asks_for_the_metric_of_that_unit(metrics):
+    await metrics.put("m", 0, Value=1.0, Unit="Seconds")
+
+    assert await metrics.statistics("m", "Sum", Unit="Seconds") == {0: [1.0]}
+    assert await metrics.statistics("m", "Sum", Unit="Bytes") == {}
+
+
 @pytest.mark.parametrize(
     ("namespace", "datum", "code"),
     [
@@ -231,6 +367,12 @@ async def test_metric_math_that_is_not_served_is_refused_by_name(metrics, expres
         ("n", {"Values": [1.0], "Counts": [1.0, 2.0]}, "InvalidParameterValue"),
         ("n", {"Values": [1.0] * 151}, "InvalidParameterValue"),
         ("n", {}, "MissingParameter"),
+        ("n", {"Value": float("nan")}, "InvalidParameterValue"),
+        (
+            "n",
+            {"Value": 1.0, "Timestamp": dt.datetime(2020, 1, 1, tzinfo=dt.UTC)},
+            "InvalidParameterValue",
+        ),
     ],
 )
 async def test_malformed_data_is_refused(metrics, code_of, namespace, datum, code):
@@ -240,19 +382,6 @@ async def test_malformed_data_is_refused(metrics, code_of, namespace, datum, cod
         )
 
     assert code_of(caught.value) == code
-
-
-async def test_dashboards_are_kept_and_checked(metrics, name, code_of):
-    body = '{"widgets": []}'
-    await metrics.client.put_dashboard(DashboardName=name, DashboardBody=body)
-
-    assert (await metrics.client.get_dashboard(DashboardName=name))["DashboardBody"] == body
-    with pytest.raises(ClientError) as caught:
-        await metrics.client.put_dashboard(DashboardName=name, DashboardBody="{}")
-    assert code_of(caught.value) == "InvalidParameterInput"
-    await metrics.client.delete_dashboards(DashboardNames=[name])
-    with pytest.raises(ClientError):
-        await metrics.client.get_dashboard(DashboardName=name)
 
 
 async def test_the_cloud_publishes_the_metrics_of_its_services(cloud, metrics, stream_of):

@@ -3,8 +3,11 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import hashlib
+import io
+import json
 import re
 import types
+import zipfile
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ NEWLINES = {
 }
 PATIENT = {"SizeInMBs": 5, "IntervalInSeconds": 900}
 ROLE = "arn:aws:iam::123456789012:role/delivery"
+FAILED = "failed/!{firehose:error-output-type}/"
 
 
 def varint(number: int) -> bytes:
@@ -172,6 +176,26 @@ async def test_shards_made_after_the_delivery_stream_are_read_from_their_beginni
     assert sorted(await lines_when(3)) == [b"high", b"low", b"parent"]
 
 
+async def test_children_are_read_after_their_parents(delivered, stream_of, one_object):
+    stream = await stream_of(2)
+    await delivered.create(
+        stream.inner.arn, ProcessingConfiguration=NEWLINES, BufferingHints=PATIENT
+    )
+    await stream.put(*[("k", b"%d" % n) for n in range(200)], ExplicitHashKey="0")
+    await stream.put(*[("k", b"%d" % n) for n in range(200)], ExplicitHashKey=str(2**128 - 1))
+    await stream.client.merge_shards(
+        StreamName=stream.name,
+        ShardToMerge="shardId-000000000000",
+        AdjacentShardToMerge="shardId-000000000001",
+    )
+    await stream.put(*[("k", b"%d" % n) for n in range(200, 300)])
+    size = sum(len(b"%d\n" % n) for n in [*range(200), *range(300)])
+    numbers = [int(line) for line in (await one_object(size)).split()]
+
+    assert sorted(numbers[:400]) == sorted([*range(200)] * 2)
+    assert numbers[400:] == [*range(200, 300)]
+
+
 async def test_aggregated_records_are_taken_apart(delivered, stream_of, one_object):
     stream = await stream_of(1)
     await delivered.create(
@@ -193,6 +217,7 @@ async def test_a_prefix_expands_with_the_arrival_of_the_oldest_record(
         stream.inner.arn,
         ProcessingConfiguration=NEWLINES,
         Prefix="y=!{timestamp:yyyy}/md=!{timestamp:MM-dd}/!{timestamp:'h'HH}/!{firehose:random-string}/",
+        ErrorOutputPrefix=FAILED,
         FileExtension=".jsonl",
     )
     arrival = dt.datetime(2024, 2, 3, 4, 59, tzinfo=dt.UTC).timestamp()
@@ -219,6 +244,95 @@ async def test_without_a_delimiter_records_are_joined_as_they_are(delivered, eve
     assert answer["FailedPutCount"] == 0
     assert len({r["RecordId"] for r in answer["RequestResponses"]}) == 3
     assert list(objects.values()) == [b"ab\nc"]
+
+
+async def test_other_delimiters_and_zip_files(delivered, eventually):
+    comma = {"ParameterName": "Delimiter", "ParameterValue": ",\\t"}
+    await delivered.create(
+        CompressionFormat="ZIP",
+        ProcessingConfiguration={
+            "Enabled": True,
+            "Processors": [{"Type": "AppendDelimiterToRecord", "Parameters": [comma]}],
+        },
+    )
+    await delivered.put(b"a", b"b")
+
+    ((key, body),) = (await eventually(delivered.objects)).items()
+
+    assert key.endswith(".zip")
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        (name,) = archive.namelist()
+        assert archive.read(name) == b"a,\tb,\t"
+
+
+async def test_times_in_a_key_are_of_the_custom_time_zone(delivered, eventually):
+    await delivered.create(
+        Prefix="!{timestamp:yyyy-MM-dd'T'HH:mmXXX}/",
+        ErrorOutputPrefix=FAILED,
+        CustomTimeZone="Asia/Tokyo",
+    )
+    await delivered.put(b"x")
+
+    (key,) = await eventually(delivered.objects)
+    shown = dt.datetime.fromisoformat(key.partition("/")[0])
+
+    assert shown.utcoffset() == dt.timedelta(hours=9)
+    assert abs(dt.datetime.now(dt.UTC) - shown) < dt.timedelta(minutes=5)
+    assert f"-1-{shown:%Y-%m-%d-%H}" in key or f"{shown + dt.timedelta(minutes=1):%H}" in key
+
+
+async def test_source_records_are_backed_up_as_they_came(delivered, stream_of, eventually):
+    stream = await stream_of(1)
+    backup = {"RoleARN": ROLE, "BucketARN": f"arn:aws:s3:::{delivered.name}", "Prefix": "source/"}
+    await delivered.create(
+        stream.inner.arn,
+        Prefix="out/",
+        ProcessingConfiguration=NEWLINES,
+        S3BackupMode="Enabled",
+        S3BackupConfiguration={
+            **backup,
+            "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 0},
+        },
+    )
+    await stream.put(("k", b"x"), ("k", b"y"))
+
+    async def both() -> dict[str, bytes] | None:
+        found = {key.partition("/")[0]: body for key, body in (await delivered.objects()).items()}
+        return found if len(found) == 2 else None
+
+    assert await eventually(both) == {"out": b"x\ny\n", "source": b"xy"}
+    answer = await delivered.firehose.describe_delivery_stream(DeliveryStreamName=delivered.name)
+    (told,) = answer["DeliveryStreamDescription"]["Destinations"]
+    described = told["ExtendedS3DestinationDescription"]["S3BackupDescription"]
+    assert described["Prefix"] == "source/"
+    with pytest.raises(ClientError, match="cannot be disabled once it is enabled"):
+        await delivered.firehose.update_destination(
+            DeliveryStreamName=delivered.name,
+            CurrentDeliveryStreamVersionId="1",
+            DestinationId="destinationId-000000000001",
+            ExtendedS3DestinationUpdate={"S3BackupMode": "Disabled"},
+        )
+
+
+async def test_more_than_a_second_s_quota_is_refused_record_by_record(delivered, cloud):
+    await delivered.create(BufferingHints=PATIENT)
+    throttle = cloud.service("firehose")._delivery_streams[delivered.name].throttle
+    now = types.SimpleNamespace(s=throttle._then_s)
+    throttle._clock = lambda: now.s
+    megabyte = bytes(1000 * 1024)
+    await delivered.put(*[megabyte] * 4)
+
+    answer = await delivered.put(megabyte, megabyte, b"small")
+    codes = [record.get("ErrorCode") for record in answer["RequestResponses"]]
+
+    assert codes == [None, "ServiceUnavailableException", None]
+    assert answer["FailedPutCount"] == 1
+    with pytest.raises(delivered.firehose.exceptions.ServiceUnavailableException):
+        await delivered.firehose.put_record(
+            DeliveryStreamName=delivered.name, Record={"Data": megabyte}
+        )
+    now.s += 1
+    assert (await delivered.put(megabyte))["FailedPutCount"] == 0
 
 
 async def test_a_full_buffer_is_written_before_its_interval_is_over(delivered, eventually):
@@ -248,6 +362,87 @@ async def test_nothing_is_lost_while_the_bucket_is_away(
     assert sorted(await lines_when(100), key=int) == [b"%d" % n for n in range(100)]
 
 
+async def test_the_delivered_position_waits_for_the_object(
+    delivered, stream_of, cloud, eventually, lines_when
+):
+    stream = await stream_of(1)
+    await delivered.s3.delete_bucket(Bucket=delivered.name)
+    await delivered.create(stream.inner.arn, ProcessingConfiguration=NEWLINES)
+    service = cloud.service("firehose")
+    engine = service._delivery_streams[delivered.name].engine
+    await stream.fill(7)
+    await eventually(lambda: "NoSuchBucket" in engine.last_error)
+
+    def delivered_position() -> int:
+        (by_shard,) = service.delivered_positions()[delivered.name].values()
+        return by_shard["shardId-000000000000"]
+
+    assert engine.positions.read == {"shardId-000000000000": 7}
+    assert delivered_position() == 0
+    await delivered.s3.create_bucket(Bucket=delivered.name)
+    await lines_when(7)
+    await eventually(lambda: delivered_position() == 7)
+
+
+async def test_errors_of_s3_are_logged_where_the_options_say(delivered, cloud, name, eventually):
+    logs = await cloud.client("logs")
+    await logs.create_log_group(logGroupName=name)
+    await logs.create_log_stream(logGroupName=name, logStreamName="S3Delivery")
+    await delivered.s3.delete_bucket(Bucket=delivered.name)
+    options = {"Enabled": True, "LogGroupName": name, "LogStreamName": "S3Delivery"}
+    await delivered.create(CloudWatchLoggingOptions=options)
+    await delivered.put(b"x")
+
+    async def logged() -> list[dict[str, Any]]:
+        answer = await logs.get_log_events(logGroupName=name, logStreamName="S3Delivery")
+        return answer["events"]
+
+    event = (await eventually(logged))[0]
+
+    assert json.loads(event["message"]) == {
+        "deliveryStreamARN": f"arn:aws:firehose:us-east-1:123456789012:deliverystream/{name}",
+        "destination": f"arn:aws:s3:::{name}",
+        "deliveryStreamVersionId": 1,
+        "message": "The specified bucket does not exist. Create the bucket or use a different "
+        "bucket that does exist.",
+        "errorCode": "S3.NoSuchBucket",
+    }
+
+
+async def test_a_delivery_stream_publishes_the_documented_metrics(
+    delivered, stream_of, cloud, lines_when
+):
+    stream = await stream_of(1)
+    await delivered.create(stream.inner.arn, ProcessingConfiguration=NEWLINES)
+    await stream.fill(3)
+    await lines_when(3)
+    store = cloud.local.metrics
+    found = {
+        name: series.unit
+        for (namespace, name, dimensions), series in store.series.items()
+        if (namespace, dimensions)
+        == (
+            "AWS/Firehose",
+            (("DeliveryStreamName", delivered.name),),
+        )
+    }
+
+    assert (
+        found.items()
+        >= {
+            "DataReadFromKinesisStream.Records": "Count",
+            "DataReadFromKinesisStream.Bytes": "Bytes",
+            "KinesisMillisBehindLatest": "Milliseconds",
+            "ThrottledGetRecords": "Count",
+            "DeliveryToS3.Records": "Count",
+            "DeliveryToS3.Bytes": "Bytes",
+            "DeliveryToS3.ObjectCount": "Count",
+            "DeliveryToS3.Success": "Count",
+            "DeliveryToS3.DataFreshness": "Seconds",
+        }.items()
+    )
+
+
 async def test_what_is_buffered_is_delivered_when_the_stream_is_deleted(delivered):
     await delivered.create(BufferingHints=PATIENT)
     await delivered.put(b"kept ", b"until ", b"the end")
@@ -262,7 +457,7 @@ async def test_what_is_buffered_is_delivered_when_the_stream_is_deleted(delivere
 
 
 async def test_a_stream_is_described_updated_and_listed(delivered, eventually):
-    await delivered.create(Prefix="a/!{timestamp:yyyy}/")
+    await delivered.create(Prefix="a/!{timestamp:yyyy}/", ErrorOutputPrefix=FAILED)
     await delivered.firehose.update_destination(
         DeliveryStreamName=delivered.name,
         CurrentDeliveryStreamVersionId="1",
@@ -294,13 +489,27 @@ async def test_a_stream_is_described_updated_and_listed(delivered, eventually):
         ({"BufferingHints": {"SizeInMBs": 129, "IntervalInSeconds": 60}}, "buffer 1 to 128 MiB"),
         ({"BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 901}}, "0 to 900 seconds"),
         ({"Prefix": "!{timestamp:yyyy"}, "not closed"),
-        ({"Prefix": "!{timestamp:QQQ}"}, "timestamp pattern 'QQQ'"),
+        ({"Prefix": "!{timestamp:yyyy-ww}"}, "timestamp pattern 'ww'"),
+        ({"Prefix": "!{timestamp:HHH}"}, "timestamp pattern 'HHH'"),
+        ({"Prefix": "!{timestamp:yyyy}"}, "ErrorOutputPrefix cannot be null"),
+        ({"ErrorOutputPrefix": "e/!{timestamp:yyyy}/"}, "must contain !{firehose:error-output-type}"),
+        ({"Prefix": "p" * 510}, "at most 512 characters"),
+        ({"FileExtension": "gz"}, "must begin with a period"),
+        ({"S3BackupMode": "Enabled"}, "S3BackupConfiguration.RoleARN is required"),
+        ({"CloudWatchLoggingOptions": {"Enabled": True}}, "need LogGroupName and LogStreamName"),
         ({"Prefix": "!{partitionKeyFromQuery:site}"}, "!{partitionKeyFromQuery:site}"),
         ({"Prefix": "!{firehose:error-output-type}"}, "for ErrorOutputPrefix only"),
-        ({"CustomTimeZone": "Europe/Athens"}, "CustomTimeZone"),
+        ({"CustomTimeZone": "Mars/Olympus"}, "CustomTimeZone 'Mars/Olympus' is no time zone"),
         ({"DynamicPartitioningConfiguration": {"Enabled": True}}, "DynamicPartitioning"),
         ({"ProcessingConfiguration": {"Enabled": True, "Processors": [{"Type": "Lambda"}]}},
-         "processor Lambda"),
+         "needs the parameter LambdaArn"),
+        ({"ProcessingConfiguration": {"Enabled": True, "Processors": [
+            {"Type": "RecordDeAggregation"}]}}, "processor RecordDeAggregation is not supported"),
+        ({"ProcessingConfiguration": {"Enabled": True, "Processors": [
+            {"Type": "Lambda", "Parameters": [
+                {"ParameterName": "LambdaArn", "ParameterValue": "arn:aws:lambda:r:1:function:f"},
+                {"ParameterName": "BufferSizeInMBs", "ParameterValue": "4"}]}]}},
+         "BufferSizeInMBs must be a number from 0.2 to 3"),
     ],
 )  # fmt: skip
 async def test_a_destination_that_is_not_served_is_refused_by_name(delivered, destination, message):
