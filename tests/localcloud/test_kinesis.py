@@ -136,11 +136,11 @@ async def test_a_record_above_a_mebibyte_is_refused(stream_of):
         await put(StreamName=stream.name, PartitionKey="kk", Data=bytes(MIB - 1))
 
 
-async def test_a_call_above_five_mebibytes_or_500_records_is_refused_whole(stream_of):
+async def test_a_call_above_ten_mebibytes_or_500_records_is_refused_whole(stream_of):
     stream = await stream_of(8)
 
-    with pytest.raises(stream.client.exceptions.InvalidArgumentException, match="5 MB limit"):
-        await stream.put(*[(str(n), bytes(MIB - 10)) for n in range(6)])
+    with pytest.raises(stream.client.exceptions.InvalidArgumentException, match="10 MB limit"):
+        await stream.put(*[(str(n), bytes(MIB - 10)) for n in range(11)])
     with pytest.raises(stream.client.exceptions.ClientError, match="between 1 and 500"):
         await stream.put(*[("k", b"x")] * 501)
 
