@@ -7,7 +7,7 @@ from typing import Any
 
 from localcloud.http import AwsError
 
-_decode = binascii.a2b_base64
+decode = binascii.a2b_base64
 _encode = binascii.b2a_base64
 
 
@@ -25,6 +25,6 @@ def bytes_of(data: Any) -> bytes:
     if isinstance(data, bytes):
         return data
     try:
-        return _decode(data, strict_mode=True)
+        return decode(data, strict_mode=True)
     except (binascii.Error, TypeError, ValueError) as error:
         raise AwsError("SerializationException", f"Data is not base64: {error}") from error

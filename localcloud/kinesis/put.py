@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
-from localcloud.kinesis.encoding import bytes_of
+from localcloud.kinesis.encoding import bytes_of, decode
 from localcloud.kinesis.limits import MIB
+from localcloud.kinesis.segment import Accepted
 from localcloud.kinesis.shard import MAX_HASH_KEY
 from localcloud.kinesis.stream import AUTO, ON_DEMAND
 
@@ -32,33 +33,21 @@ _FULL_MESSAGE = (
 )
 
 
+# A record on its way into a shard: its place in the call, its key, its data, and the bytes of both.
+Placed = tuple[int, str, bytes, int]
+
+
 @dataclass(slots=True)
-class Batch:
-    """The records of one call that go to one shard; `indexes` are their places in the call."""
+class Call:
+    """The records of one call by the shard that each goes to.
 
-    indexes: list[int] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    datas: list[bytes] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    explicit: list[str | None] | None = None
+    Attributes:
+        shards: Records by shard.
+        explicit: Explicit hash keys by place in the call, where there are any.
+    """
 
-    def add(self, index: int, key: str, data: bytes, size: int) -> None:
-        """Takes one record."""
-        self.indexes.append(index)
-        self.keys.append(key)
-        self.datas.append(data)
-        self.sizes.append(size)
-
-    def only(self, places: Sequence[int]) -> Batch:
-        """The records at some places of this batch."""
-
-        def pick(values: Any) -> Any:
-            return [values[place] for place in places]
-
-        explicit = None if self.explicit is None else pick(self.explicit)
-        return Batch(
-            pick(self.indexes), pick(self.keys), pick(self.datas), pick(self.sizes), explicit
-        )
+    shards: dict[Shard, list[Placed]]
+    explicit: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -73,7 +62,7 @@ class Outcome:
     """
 
     total: int
-    placed: list[tuple[Shard, list[int], int]] = field(default_factory=list)
+    placed: list[tuple[Shard, Sequence[int], int]] = field(default_factory=list)
     refused: dict[int, tuple[str, str]] = field(default_factory=dict)
     size: int = 0
 
@@ -134,11 +123,11 @@ class Writer:
         """PutRecord."""
         stream = self._control.find(body)
         began_s = time.perf_counter()
-        batches = _sorted_by_shard(stream, [body], MAX_CALL_BYTES)
-        ((shard, _),) = batches.items()
+        call = _sorted_by_shard(stream, [body], MAX_CALL_BYTES)
+        (shard,) = call.shards
         _check_ordering(stream, shard, body.get("SequenceNumberForOrdering"))
         self._control.end_dry_run(body)
-        outcome = self._store(stream, batches, 1)
+        outcome = self._store(stream, call, 1)
         elapsed_ms = (time.perf_counter() - began_s) * 1000
         throttled = outcome.throttled
         self._meter.stream(
@@ -169,9 +158,9 @@ class Writer:
             )
         began_s = time.perf_counter()
         # All are looked at before one is stored: a call that fails leaves nothing behind.
-        batches = _sorted_by_shard(stream, entries, MAX_CALL_BYTES)
+        call = _sorted_by_shard(stream, entries, MAX_CALL_BYTES)
         self._control.end_dry_run(body)
-        outcome = self._store(stream, batches, len(entries))
+        outcome = self._store(stream, call, len(entries))
         elapsed_ms = (time.perf_counter() - began_s) * 1000
         good, throttled = outcome.total - len(outcome.refused), outcome.throttled
         self._meter.stream(
@@ -191,97 +180,109 @@ class Writer:
         )
         return stream, outcome
 
-    def _store(self, stream: Stream, batches: dict[Shard, Batch], total: int) -> Outcome:
+    def _store(self, stream: Stream, call: Call, total: int) -> Outcome:
         outcome = Outcome(total)
         if not self._memory.room(self._control.streams.values()):
             self._memory.refused_records += total
-            for batch in batches.values():
-                outcome.refused.update(dict.fromkeys(batch.indexes, (FULL, _FULL_MESSAGE)))
+            outcome.refused = dict.fromkeys(range(total), (FULL, _FULL_MESSAGE))
             return outcome
         now_s, arrival_ms = stream.clock.monotonic_s(), stream.clock.epoch_ms()
-        for shard, batch in batches.items():
-            size = sum(batch.sizes)
-            admitted = batch
-            if not shard.admit_all(len(batch.sizes), size, now_s):
-                places = [n for n, one in enumerate(batch.sizes) if shard.admit(one)]
-                admitted = batch.only(places)
-                size = sum(admitted.sizes)
-                self._refuse(stream, shard, batch, set(places), outcome)
-            if admitted.datas:
-                first = self._append(stream, shard, admitted, size, arrival_ms)
-                outcome.placed.append((shard, admitted.indexes, first))
-                outcome.size += size
+        for shard, records in call.shards.items():
+            admitted = records
+            size = sum([one[3] for one in records])
+            if not shard.admit_all(len(records), size, now_s):
+                admitted = [one for one in records if shard.admit(one[3])]
+                size = sum([one[3] for one in admitted])
+                self._refuse(stream, shard, records, admitted, outcome)
+                if not admitted:
+                    continue
+            indexes, keys, datas, _ = zip(*admitted, strict=True)
+            explicit = [call.explicit.get(index) for index in indexes] if call.explicit else None
+            first = self._append(
+                shard, Accepted(keys, datas, size, arrival_ms, stream.encryption_type, explicit)
+            )
+            outcome.placed.append((shard, indexes, first))
+            outcome.size += size
         if stream.mode == ON_DEMAND:
             good = total - len(outcome.refused)
             stream.throughput.add(outcome.size, good, stream.clock.epoch_s())
         return outcome
 
-    def _append(
-        self, stream: Stream, shard: Shard, batch: Batch, size: int, arrival_ms: int
-    ) -> int:
+    def _append(self, shard: Shard, accepted: Accepted) -> int:
         """Stores what a shard admitted of one call; every record of every stream comes by here."""
         before = shard.bytes_held
-        first = shard.append(
-            batch.keys, batch.datas, size, arrival_ms, stream.encryption_type, batch.explicit
-        )
+        first = shard.append(accepted)
         self._memory.held_bytes += shard.bytes_held - before
-        shard.tally.in_records += len(batch.datas)
-        shard.tally.in_bytes += size
+        shard.tally.in_records += len(accepted.datas)
+        shard.tally.in_bytes += accepted.size
         return first
 
     def _refuse(
-        self, stream: Stream, shard: Shard, batch: Batch, good: set[int], outcome: Outcome
+        self,
+        stream: Stream,
+        shard: Shard,
+        records: list[Placed],
+        admitted: list[Placed],
+        outcome: Outcome,
     ) -> None:
         message = (
             f"Rate exceeded for shard {shard.shard_id} in stream {stream.name} "
             f"under account {self._account_id}."
         )
-        bad = [index for place, index in enumerate(batch.indexes) if place not in good]
+        good = {one[0] for one in admitted}
+        bad = [one[0] for one in records if one[0] not in good]
         shard.tally.write_throttled += len(bad)
         outcome.refused.update(dict.fromkeys(bad, (THROTTLED, message)))
 
 
-def _sorted_by_shard(
-    stream: Stream, entries: list[dict[str, Any]], max_bytes: int
-) -> dict[Shard, Batch]:
+def _sorted_by_shard(stream: Stream, entries: list[dict[str, Any]], max_bytes: int) -> Call:
     """The records of a call by the shard they go to.
+
+    This is where a record costs most, so it is one loop without calls of our own.
 
     Raises:
         AwsError: one of them is malformed or too large, or all are too much.
     """
     if stream.distribution == AUTO:
         return _spread(stream, entries, max_bytes)
-    batches: dict[Shard, Batch] = {}
+    shards: dict[Shard, list[Placed]] = {}
+    call = Call(shards)
     routes = stream.routes
     left, most = max_bytes, stream.max_record_bytes
     for index, entry in enumerate(entries):
-        data = bytes_of(entry["Data"])
-        key = entry["PartitionKey"]
-        route = routes.get(key) if isinstance(key, str) else None
-        if route is None:
-            route = stream.route(_checked_key(key))
-        size = len(data) + route.key_bytes
+        data, key = entry["Data"], entry["PartitionKey"]
+        try:
+            if data.__class__ is not bytes:
+                data = decode(data, strict_mode=True)
+            shard = routes.get(key)
+        except (TypeError, ValueError) as error:
+            raise _malformed(data, key, error) from error
+        if shard is None:
+            shard = stream.route(_checked_key(key))
+        size = len(data) + (len(key) if key.isascii() else len(key.encode()))
         left -= size
         if size > most or left < 0:
             raise _too_large(size, most)
-        shard = route.shard
-        explicit = entry.get("ExplicitHashKey")
-        if explicit is not None:
-            shard = stream.shard_for(_explicit(explicit))
-        batch = batches.get(shard)
-        if batch is None:
-            batch = batches[shard] = Batch()
-        if explicit is not None or batch.explicit is not None:
-            if batch.explicit is None:
-                batch.explicit = [None] * len(batch.indexes)
-            batch.explicit.append(explicit)
-        batch.add(index, route.key, data, size)
-    return batches
+        if "ExplicitHashKey" in entry and entry["ExplicitHashKey"] is not None:
+            call.explicit[index] = text = entry["ExplicitHashKey"]
+            shard = stream.shard_for(_explicit(text))
+        if shard in shards:
+            shards[shard].append((index, key, data, size))
+        else:
+            shards[shard] = [(index, key, data, size)]
+    return call
 
 
-def _spread(stream: Stream, entries: list[dict[str, Any]], max_bytes: int) -> dict[Shard, Batch]:
+def _malformed(data: Any, key: Any, error: Exception) -> AwsError:
+    """What is wrong with a record that could not be read."""
+    _checked_key(key)
+    bytes_of(data)
+    return AwsError("SerializationException", f"a record is malformed: {error}")
+
+
+def _spread(stream: Stream, entries: list[dict[str, Any]], max_bytes: int) -> Call:
     """As `_sorted_by_shard`, of a stream that distributes records itself, by turns."""
-    batches: dict[Shard, Batch] = {}
+    call = Call({})
     left, most = max_bytes, stream.max_record_bytes
     for index, entry in enumerate(entries):
         data = bytes_of(entry["Data"])
@@ -290,8 +291,8 @@ def _spread(stream: Stream, entries: list[dict[str, Any]], max_bytes: int) -> di
         left -= size
         if size > most or left < 0:
             raise _too_large(size, most)
-        batches.setdefault(stream.next_shard(), Batch()).add(index, key, data, size)
-    return batches
+        call.shards.setdefault(stream.next_shard(), []).append((index, key, data, size))
+    return call
 
 
 def _checked_key(key: Any) -> str:

@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,26 @@ FULL_RECORDS = 512
 FULL_BYTES = 256 * 1024
 # Of each packed record: the ends of its data and of its key, and when it arrived.
 OVERHEAD_BYTES = 16
+
+
+class Accepted(NamedTuple):
+    """Records that one call put into one shard, in lists of equal length.
+
+    Attributes:
+        keys: Partition keys; empty where a producer gave none.
+        datas: Data.
+        size: Bytes of all data and keys.
+        arrival_ms: When they arrived.
+        encryption_type: Encryption of the stream then.
+        explicit: Explicit hash keys, where one of them has one.
+    """
+
+    keys: Sequence[str]
+    datas: Sequence[bytes]
+    size: int
+    arrival_ms: int
+    encryption_type: str = "NONE"
+    explicit: Sequence[str | None] | None = None
 
 
 @dataclass(slots=True)
@@ -93,26 +113,21 @@ class Segment:
         """When the newest record arrived."""
         return self._arrivals[-1]
 
-    def extend(
-        self,
-        keys: Sequence[str],
-        datas: Sequence[bytes],
-        size: int,
-        arrival_ms: int,
-        explicit: Sequence[str | None] | None,
-    ) -> None:
-        """Takes records of `size` bytes of data and keys together, which arrived at one time."""
-        if explicit is not None:
+    def extend(self, accepted: Accepted, arrival_ms: int) -> int:
+        """Takes records that arrived at `arrival_ms`; returns the bytes that they are counted as."""
+        if accepted.explicit is not None:
             self._explicit = self._explicit or {}
-            for index, text in enumerate(explicit, self.count):
+            for index, text in enumerate(accepted.explicit, self.count):
                 if text is not None:
                     self._explicit[index] = text
-        self._datas.extend(datas)
-        self._keys.extend(keys)
-        count = len(datas)
+        self._datas.extend(accepted.datas)
+        self._keys.extend(accepted.keys)
+        count = len(accepted.datas)
         self._arrivals.extend(repeat(arrival_ms, count))
         self.count += count
-        self.held_bytes += size + count * OVERHEAD_BYTES
+        added = accepted.size + count * OVERHEAD_BYTES
+        self.held_bytes += added
+        return added
 
     def pack(self) -> None:
         """Takes no more records, and makes what it has small."""

@@ -9,15 +9,11 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from localcloud.kinesis.encoding import text_of
 from localcloud.kinesis.limits import MIB, Clock, TokenBucket
-from localcloud.kinesis.segment import Page, Segment
+from localcloud.kinesis.segment import Accepted, Page, Segment
 from localcloud.seams import StreamRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 WRITE_BYTES_PER_S = MIB
 WRITE_RECORDS_PER_S = 1000
@@ -66,6 +62,7 @@ class Shard:
     end_position: int = 0
     read_position: int = 0
     bytes_held: int = 0
+    last_ms: int = 0
     tally: Tally = field(default_factory=Tally)
     write_bytes: TokenBucket = field(init=False)
     write_records: TokenBucket = field(init=False)
@@ -161,41 +158,23 @@ class Shard:
         self.write_bytes.tokens = max(0.0, self.write_bytes.tokens - size)
         return True
 
-    def append(
-        self,
-        keys: Sequence[str],
-        datas: Sequence[bytes],
-        size: int,
-        arrival_ms: int,
-        encryption_type: str = "NONE",
-        explicit: Sequence[str | None] | None = None,
-    ) -> int:
+    def append(self, accepted: Accepted) -> int:
         """Stores records that were admitted; returns the first one's position.
 
-        Args:
-            keys: Partition keys.
-            datas: Data, one for each key.
-            size: Bytes of all data and keys.
-            arrival_ms: When they arrived; never goes back within a shard.
-            encryption_type: Encryption of the stream now.
-            explicit: Explicit hash keys, where there are any.
+        Where the clock went back, they arrive at the last time.
         """
         position = self.end_position
         segments = self._segments
         segment = segments[-1] if segments else None
-        if segment is None or segment.packed or segment.encryption_type != encryption_type:
+        if segment is None or segment.packed or segment.encryption_type != accepted.encryption_type:
             if segment is not None:
                 segment.pack()
-                arrival_ms = max(arrival_ms, segment.last_ms)
-            segment = Segment(position, encryption_type)
+            segment = Segment(position, accepted.encryption_type)
             segments.append(segment)
             self._starts.append(position)
-        elif segment.count:
-            arrival_ms = max(arrival_ms, segment.last_ms)
-        before = segment.held_bytes
-        segment.extend(keys, datas, size, arrival_ms, explicit)
-        self.bytes_held += segment.held_bytes - before
-        self.end_position = position + len(datas)
+        self.last_ms = max(self.last_ms, accepted.arrival_ms)
+        self.bytes_held += segment.extend(accepted, self.last_ms)
+        self.end_position = position + len(accepted.datas)
         if segment.full:
             segment.pack()
         if self._waiting:

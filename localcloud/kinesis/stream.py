@@ -20,22 +20,13 @@ USER_PARTITION_KEY = "USER_PARTITION_KEY"
 AUTO = "AUTO"
 # Routes that a stream remembers: a fleet's keys come again and again, and MD5 costs more than a
 # look into a dictionary. When there are more keys than this, the routes start anew.
-MAX_ROUTES = 65_536
+MAX_ROUTES = 131_072
 
 
 def hash_key(partition_key: str) -> int:
     """The 128-bit hash key of a partition key: MD5, as the API reference says."""
     digest = hashlib.md5(partition_key.encode(), usedforsecurity=False).digest()
     return int.from_bytes(digest, "big")
-
-
-@dataclass(slots=True)
-class Route:
-    """Where the records of one partition key go."""
-
-    shard: Shard
-    key: str
-    key_bytes: int
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +62,7 @@ class Stream:
     warm_mib_per_s: int | None = None
     throughput: Throughput = field(init=False)
     history: dict[str, list[float]] = field(default_factory=dict)
-    routes: dict[str, Route] = field(default_factory=dict)
+    routes: dict[str, Shard] = field(default_factory=dict)
     dimensions: dict[str, str] = field(init=False)
     _open: list[Shard] = field(default_factory=list)
     _starts: list[int] = field(default_factory=list)
@@ -171,15 +162,12 @@ class Stream:
         """The open shard whose range holds `key`."""
         return self._open[bisect.bisect_right(self._starts, key) - 1]
 
-    def route(self, partition_key: str) -> Route:
+    def route(self, partition_key: str) -> Shard:
         """Where the records of a key go; remembered in `routes`."""
         if len(self.routes) >= MAX_ROUTES:
             self.routes.clear()
-        route = Route(
-            self.shard_for(hash_key(partition_key)), partition_key, len(partition_key.encode())
-        )
-        self.routes[partition_key] = route
-        return route
+        shard = self.routes[partition_key] = self.shard_for(hash_key(partition_key))
+        return shard
 
     def next_shard(self) -> Shard:
         """The open shard whose turn it is, where the service distributes records."""

@@ -143,7 +143,7 @@ class Subscriptions:
                 nothing_new = subscription.position >= shard.end_position and not shard.closed
                 if nothing_new and await shard.changed(HEARTBEAT_S):
                     continue
-                page = shard.read(subscription.position, MAX_GET_RECORDS, READ_BYTES_PER_S)
+                page = shard.read(subscription.position, MAX_GET_RECORDS, int(allowed.tokens))
                 subscription.position = page.next_position
                 allowed.tokens -= page.size
                 self._measure(subscription, page)
