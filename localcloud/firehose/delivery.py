@@ -87,7 +87,9 @@ class Delivery:
         """Starts; of a stream source, what is put after this returns is delivered."""
         if self.source:
             for shard in self.streams.shard_ids(self.source):
-                self._positions[shard] = self.streams.position(self.source, shard, "LATEST")
+                position = self.streams.position(self.source, shard, "LATEST")
+                self._positions[shard] = position
+                self.streams.checkpoint(self.source, self._reader, shard, position)
             self._tasks.append(asyncio.create_task(self._discover()))
         self._tasks.append(asyncio.create_task(self._deliver_for_ever()))
         self._tasks.append(asyncio.create_task(self._measure_freshness()))
@@ -134,6 +136,15 @@ class Delivery:
                 behind += max(0, end - position)
         pending = self._pending.size if self._pending else 0
         return {"buffered_bytes": self._buffer.size + pending, "records_behind": behind}
+
+    @property
+    def _reader(self) -> str:
+        return f"firehose {self.name}"
+
+    def forget(self) -> None:
+        """Tells the source that nothing more is read of it."""
+        if self.source:
+            self.streams.forget(self.source, self._reader)
 
     @property
     def _max_bytes(self) -> int:
@@ -194,6 +205,7 @@ class Delivery:
             for data in kpl.split(base64.b64decode(record.data)):
                 self._add(data, record.arrival_ms)
         self._positions[shard] = batch.next_position
+        self.streams.checkpoint(source, self._reader, shard, batch.next_position)
         if batch.records:
             put = self.context.metrics.put
             where = {"DeliveryStreamName": self.name}

@@ -109,9 +109,10 @@ class EventSourceMapping:
         """
         starting = self.settings["StartingPosition"]
         for shard in self.streams.shard_ids(self.source):
-            self._positions[shard] = self.streams.position(
+            position = self.streams.position(
                 self.source, shard, starting, self.settings.get("StartingPositionTimestamp")
             )
+            self._advance(shard, position)
         self._switch()
 
     def _switch(self) -> None:
@@ -219,7 +220,7 @@ class EventSourceMapping:
             if not batch.records:
                 if batch.shard_ended:
                     return
-                self._positions[shard] = batch.next_position
+                self._advance(shard, batch.next_position)
                 continue
             if lanes == 1:
                 await self._deliver(shard, batch.records)
@@ -232,7 +233,12 @@ class EventSourceMapping:
                         if lane:
                             group.create_task(self._deliver(shard, lane))
             self._measure_age(int(time.time() * 1000) - batch.records[-1].arrival_ms)
-            self._positions[shard] = batch.next_position
+            self._advance(shard, batch.next_position)
+
+    def _advance(self, shard: str, position: int) -> None:
+        """Goes on to a position, before which the stream need keep nothing for this mapping."""
+        self._positions[shard] = position
+        self.streams.checkpoint(self.source, self.uuid, shard, position)
 
     def _measure_age(self, age_ms: int) -> None:
         self.context.metrics.put(

@@ -221,6 +221,7 @@ class LambdaService:
         del self._functions[function.name]
         for mapping in [m for m in self._mappings.values() if m.function is function]:
             await mapping.stop()
+            mapping.streams.forget(mapping.source, mapping.uuid)
         await function.close()
         return Response(204)
 
@@ -413,6 +414,7 @@ class LambdaService:
     async def _delete_mapping(self, _: Request, groups: dict[str, str]) -> Response:
         mapping = self._mapping(groups)
         await mapping.stop()
+        mapping.streams.forget(mapping.source, mapping.uuid)
         del self._mappings[mapping.uuid]
         return json_response({**mapping.describe(), "State": "Deleting"}, 202, JSON)
 

@@ -219,7 +219,7 @@ class ControlPlane:
         del self.streams[stream.name]
         for shard in stream.open_shards:
             stream.close(shard)
-        self._memory.held_bytes -= sum(shard.bytes_held for shard in stream.shards)
+        self._memory.forget(stream)
 
     def _describe_stream(self, body: dict[str, Any]) -> dict[str, Any]:
         stream = self.find(body)

@@ -44,6 +44,10 @@ class Readers:
         if not readers:
             self._positions.pop(stream_arn, None)
 
+    def forget_stream(self, stream_arn: str) -> None:
+        """Tells that a stream is gone: one that is made by its name begins anew."""
+        self._positions.pop(stream_arn, None)
+
     def passed(self, stream: Stream, shard: Shard) -> int:
         """The position before which nobody needs a shard's records."""
         readers = self._positions.get(stream.arn)
@@ -103,6 +107,11 @@ class Memory:
                 "before their retention ends; raise it to keep more",
                 self.max_bytes // MIB,
             )
+
+    def forget(self, stream: Stream) -> None:
+        """Gives back what a deleted stream held."""
+        self.held_bytes -= sum(shard.bytes_held for shard in stream.shards)
+        self._readers.forget_stream(stream.arn)
 
     def status(self) -> dict[str, Any]:
         """What is held, and what the bound cost."""

@@ -57,6 +57,10 @@ class StreamHandle:
             shard.start_limits()
         return clock
 
+    def shift_clock(self, by_s: float) -> None:
+        """Moves the wall time that the stream lives by."""
+        self.inner.clock.epoch_s = lambda: time.time() + by_s
+
     async def put(self, *records: tuple[str, bytes], **more: Any) -> dict[str, Any]:
         entries = [{"PartitionKey": key, "Data": data, **more} for key, data in records]
         return await self.client.put_records(StreamName=self.name, Records=entries)

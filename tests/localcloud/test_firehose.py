@@ -4,7 +4,6 @@ import datetime as dt
 import gzip
 import hashlib
 import re
-import types
 from typing import Any
 
 import pytest
@@ -186,7 +185,7 @@ async def test_aggregated_records_are_taken_apart(delivered, stream_of, one_obje
 
 
 async def test_a_prefix_expands_with_the_arrival_of_the_oldest_record(
-    delivered, stream_of, lines_when, monkeypatch
+    delivered, stream_of, lines_when
 ):
     stream = await stream_of(1)
     await delivered.create(
@@ -196,10 +195,8 @@ async def test_a_prefix_expands_with_the_arrival_of_the_oldest_record(
         FileExtension=".jsonl",
     )
     arrival = dt.datetime(2024, 2, 3, 4, 59, tzinfo=dt.UTC).timestamp()
-    clock = types.SimpleNamespace(time=lambda: arrival, perf_counter=lambda: 0.0)
-    monkeypatch.setattr("localcloud.kinesis.service.time", clock)
+    stream.shift_clock(arrival - time.time())
     await stream.put(("k", b"x"))
-    monkeypatch.undo()
     await lines_when(1)
 
     (key,) = await delivered.objects()

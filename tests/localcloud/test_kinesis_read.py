@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import time
 
 import pytest
 
@@ -63,7 +62,7 @@ async def test_a_timestamp_iterator_starts_at_the_first_record_from_then_on(stre
     assert await from_time(999) == [b"0", b"1", b"2", b"3"]
     assert await from_time(1002) == [b"1", b"2", b"3"]
     assert await from_time(1003) == [b"3"]
-    stream.inner.clock.epoch_s = time.time
+    stream.shift_clock(0)
     assert await from_time(1005) == []
 
 
@@ -101,9 +100,9 @@ async def test_a_bad_and_an_old_iterator_are_refused(stream_of):
 
     with pytest.raises(errors.InvalidArgumentException, match="Invalid ShardIterator"):
         await stream.client.get_records(ShardIterator="nonsense")
-    stream.inner.clock.epoch_s = lambda: time.time() + 299
+    stream.shift_clock(299)
     await stream.client.get_records(ShardIterator=iterator)
-    stream.inner.clock.epoch_s = lambda: time.time() + 301
+    stream.shift_clock(301)
     with pytest.raises(errors.ExpiredIteratorException):
         await stream.client.get_records(ShardIterator=iterator)
 
@@ -159,7 +158,7 @@ async def test_records_are_dropped_when_their_retention_ends(stream_of):
 async def test_what_had_expired_does_not_come_back_with_a_longer_retention(stream_of):
     stream = await stream_of()
     await stream.fill(3)
-    stream.inner.clock.epoch_s = lambda: time.time() + 25 * 3600
+    stream.shift_clock(25 * 3600)
 
     await stream.client.increase_stream_retention_period(
         StreamName=stream.name, RetentionPeriodHours=48
