@@ -194,8 +194,8 @@ async def test_a_prefix_expands_with_the_arrival_of_the_oldest_record(
         Prefix="y=!{timestamp:yyyy}/md=!{timestamp:MM-dd}/!{timestamp:'h'HH}/!{firehose:random-string}/",
         FileExtension=".jsonl",
     )
-    arrival = dt.datetime(2024, 2, 3, 4, 59, tzinfo=dt.UTC).timestamp()
-    stream.shift_clock(arrival - time.time())
+    arrival = dt.datetime(2024, 2, 3, 4, 59, tzinfo=dt.UTC)
+    stream.shift_clock((arrival - dt.datetime.now(dt.UTC)).total_seconds())
     await stream.put(("k", b"x"))
     await lines_when(1)
 
