@@ -133,13 +133,15 @@ class Shard:
 
     def admit_all(self, count: int, size: int, now_s: float) -> bool:
         """Takes `count` records of `size` bytes together from the limits, if all of them fit."""
-        records, size_left = self.write_records, self.write_bytes
-        if records.refill(now_s) < count or size_left.refill(now_s) < size:
+        records, size_left, burst = self.write_records, self.write_bytes, self.burst_bytes
+        enough = records.refill(now_s) >= count
+        enough = size_left.refill(now_s) >= size and enough
+        if burst is not None:
+            enough = burst.refill(now_s) >= size and enough
+        if not enough:
             return False
-        if self.burst_bytes is not None:
-            if self.burst_bytes.refill(now_s) < size:
-                return False
-            self.burst_bytes.tokens -= size
+        if burst is not None:
+            burst.tokens -= size
         records.tokens -= count
         size_left.tokens -= size
         return True
