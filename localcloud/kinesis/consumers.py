@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
-from localcloud.kinesis.control import require_creation
+from localcloud.kinesis.listing import make_token, read_token, require_creation
 from localcloud.kinesis.stream import Consumer
 from localcloud.kinesis.tags import checked_tags
 
@@ -105,7 +105,7 @@ class Consumers:
                     "InvalidArgumentException",
                     "NextToken and StreamCreationTimestamp cannot be provided together.",
                 )
-            (after,) = self._control.read_token(body["NextToken"], 1)
+            (after,) = read_token(self._control.clock, body["NextToken"], 1)
         require_creation(stream, body)
         names = sorted(name for name in stream.consumers if name > after)
         limit = min(body.get("MaxResults", _LISTED), _LISTED)
@@ -113,7 +113,7 @@ class Consumers:
             "Consumers": [_described(stream.consumers[name]) for name in names[:limit]]
         }
         if len(names) > limit:
-            answer["NextToken"] = self._control.token(names[limit - 1])
+            answer["NextToken"] = make_token(self._control.clock, names[limit - 1])
         return answer
 
 

@@ -18,6 +18,7 @@ from localcloud.kinesis.consumers import Consumers
 from localcloud.kinesis.control import ControlPlane
 from localcloud.kinesis.encoding import text_of
 from localcloud.kinesis.limits import MIB
+from localcloud.kinesis.listing import Listing
 from localcloud.kinesis.memory import Memory, Readers
 from localcloud.kinesis.metrics import Meter
 from localcloud.kinesis.put import Writer
@@ -65,6 +66,7 @@ class KinesisService:
         self._task: asyncio.Task[None] | None = None
         self._operations: dict[str, Callable[[dict[str, Any]], Any]] = {
             **self._control.operations(),
+            **Listing(self._control).operations(),
             **Settings(self._control).operations(),
             **Resharding(self._control).operations(),
             **consumers.operations(),
