@@ -13,6 +13,7 @@ import cbor2
 import orjson
 
 from localcloud.http import AwsError, Request, Response, error_response
+from localcloud.streaming import send_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,6 +91,9 @@ class Front:
                     target.rpartition(".")[2], region,
                 )  # fmt: skip
                 response = await self._answer(request)
+        if response.stream is not None:
+            await send_stream(response, receive, send)
+            return
         await send(
             {
                 "type": "http.response.start",

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+from localcloud import cbor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +40,18 @@ class Request:
     region: str
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object.
+        """The body as a JSON object, or as the CBOR map that stands for one.
 
         Raises:
             AwsError: SerializationException, where it is none.
         """
+        is_cbor = cbor.is_cbor(self.headers.get("content-type", ""))
         try:
-            value = orjson.loads(self.body or b"{}")
-        except orjson.JSONDecodeError as error:
+            value = cbor.loads(self.body) if is_cbor else orjson.loads(self.body or b"{}")
+        except ValueError as error:
+            kind = "CBOR" if is_cbor else "JSON"
             raise AwsError(
-                "SerializationException", f"request body is not JSON: {error}"
+                "SerializationException", f"request body is not {kind}: {error}"
             ) from error
         if not isinstance(value, dict):
             raise AwsError("SerializationException", "request body is not a JSON object")
@@ -53,11 +60,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP response. `headers` are lower-case; content-length is added by the front."""
+    """One HTTP response. `headers` are lower-case; content-length is added by the front.
+
+    Attributes:
+        stream: Parts of a body that goes on, in the place of `body`.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 class AwsError(Exception):
@@ -91,17 +103,16 @@ def json_response(value: Any, status: int = 200, content_type: str = "") -> Resp
 
 
 def error_response(error: AwsError, content_type: str = "application/x-amz-json-1.1") -> Response:
-    """The JSON form of an error, as the json and rest-json protocols have it."""
+    """The JSON form of an error, as the json and rest-json protocols have it, or that in CBOR."""
+    members = {
+        "__type": error.code,
+        "message": error.message,
+        "Message": error.message,
+        **error.extra,
+    }
     return Response(
         error.status,
-        orjson.dumps(
-            {
-                "__type": error.code,
-                "message": error.message,
-                "Message": error.message,
-                **error.extra,
-            }
-        ),
+        cbor.dumps(members) if cbor.is_cbor(content_type) else orjson.dumps(members),
         {
             "content-type": content_type,
             "x-amzn-errortype": error.code,

@@ -108,6 +108,16 @@ class StreamSource(Protocol):
     async def wait(self, stream_arn: str, shard_id: str, position: int, timeout_s: float) -> bool:
         """Waits until there is a record at `position`; False when `timeout_s` passed first."""
 
+    def checkpoint(self, stream_arn: str, reader: str, shard_id: str, position: int) -> None:
+        """Tells that `reader` needs nothing before `position`: such records may give way.
+
+        A reader that never tells counts as one that needs nothing once it was read. One that has
+        told of a shard needs all of the stream's other shards, until it tells or is forgotten.
+        """
+
+    def forget(self, stream_arn: str, reader: str) -> None:
+        """Tells that a reader is gone and needs nothing any more."""
+
 
 class LogSink(Protocol):
     """Takes the lines that engines write into log groups, without a request."""

@@ -68,7 +68,9 @@ class Delivery:
         self.destination = destination
         self.version = 1
         self.last_error = ""
-        self.positions = Positions()
+        self._streams = streams
+        self._source = source
+        self.positions = Positions(self._passed)
         self._numbers = itertools.count()
         self._errors = ErrorLog(context, arn)
         self._main = self._outlet(settings.main_output(destination), "DeliveryToS3")
@@ -122,6 +124,16 @@ class Delivery:
         self._backup.change(backup, self.version)
 
     # Life
+
+    def _passed(self, shard: str, position: int) -> None:
+        """Tells the source what it need not keep for this delivery stream."""
+        if self._source:
+            self._streams.checkpoint(self._source, self.arn, shard, position)
+
+    def forget(self) -> None:
+        """Tells the source that nothing more is read of it."""
+        if self._source:
+            self._streams.forget(self._source, self.arn)
 
     def begin(self) -> None:
         """Starts; of a stream source, what is put after this returns is delivered.

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(slots=True, eq=False)
@@ -20,9 +24,14 @@ class Span:
 
 
 class Positions:
-    """Positions of every shard, as `StreamSource` counts them."""
+    """Positions of every shard, as `StreamSource` counts them.
 
-    def __init__(self) -> None:
+    Args:
+        moved: Is told the shard and its new position whenever more of it is delivered.
+    """
+
+    def __init__(self, moved: Callable[[str, int], None]) -> None:
+        self._moved = moved
         self.read: dict[str, int] = {}
         self.delivered: dict[str, int] = {}
         self._spans: dict[str, deque[Span]] = {}
@@ -32,6 +41,7 @@ class Positions:
         if shard not in self.read:
             self.read[shard] = self.delivered[shard] = position
             self._spans[shard] = deque()
+            self._moved(shard, position)
 
     def take(self, shard: str, end: int, records: int) -> Span:
         """Notes that a shard was read up to `end`, which gave `records` to be settled."""
@@ -49,8 +59,11 @@ class Positions:
     def _advance(self, shard: str) -> None:
         """Moves the delivered position over reads that are wholly settled, in order."""
         spans = self._spans[shard]
+        before = self.delivered[shard]
         while spans and spans[0].waiting <= 0:
             self.delivered[shard] = spans.popleft().end
+        if self.delivered[shard] != before:
+            self._moved(shard, self.delivered[shard])
 
     def forget(self, shard: str) -> None:
         """Drops a shard that is no longer there."""

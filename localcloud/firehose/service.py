@@ -226,6 +226,7 @@ class FirehoseService:
         stream = self._find(body)
         del self._delivery_streams[stream.name]
         await stream.engine.stop()
+        stream.engine.forget()
         return {}
 
     async def _update(self, body: dict[str, Any]) -> dict[str, Any]:

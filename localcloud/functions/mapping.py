@@ -102,6 +102,7 @@ class EventSourceMapping:
                 self.checkpoints.positions[shard] = self.streams.position(
                     self.source, shard, starting, self.settings.get("StartingPositionTimestamp")
                 )
+            self._tell(shard)
         self._switch()
 
     def _switch(self) -> None:
@@ -208,6 +209,11 @@ class EventSourceMapping:
                 dimensions={"EventSourceMappingUUID": self.uuid},
             )
 
+    def _tell(self, shard: str) -> None:
+        """Tells the stream what it need not keep for this mapping."""
+        position = self.checkpoints.positions[shard]
+        self.streams.checkpoint(self.source, self.uuid, shard, position)
+
     def measure_age(self, age_ms: int) -> None:
         """Publishes how old the last record of a batch was when it was finished."""
         self.context.metrics.put(
@@ -260,6 +266,7 @@ class EventSourceMapping:
 
         def moved(position: int, window: Window | None) -> None:
             known.positions[shard] = position
+            self._tell(shard)
             if window is not None:
                 known.windows[shard] = window
             else:

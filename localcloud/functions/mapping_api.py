@@ -92,6 +92,7 @@ class MappingApi:
         for mapping in self.mappings.values():
             if mapping.function is function:
                 await mapping.stop()
+                mapping.streams.forget(mapping.source, mapping.uuid)
                 mapping.last_result = "PROBLEM: Lambda Function Not Found"
 
     async def _create(self, request: Request, _: dict[str, str]) -> Response:
@@ -155,5 +156,6 @@ class MappingApi:
     async def _delete(self, _: Request, groups: dict[str, str]) -> Response:
         mapping = self.get(groups["uuid"])
         await mapping.stop()
+        mapping.streams.forget(mapping.source, mapping.uuid)
         self.mappings.pop(mapping.uuid, None)
         return json_response({**mapping.describe(), "State": "Deleting"}, 202, JSON)

@@ -1,52 +1,52 @@
 """One shard: its records, its limits, and who waits for it.
 
 Limits follow "Quotas and limits" of the Kinesis developer guide: 1 MiB/s and 1,000 records/s in,
-2 MiB/s and 5 GetRecords calls/s out. Each is a token bucket that holds one second's worth.
+2 MiB/s and 5 GetRecords calls/s out, each with one second's worth at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
+from bisect import bisect_right
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from localcloud.seams import StreamBatch, StreamRecord
+from localcloud.kinesis.encoding import text_of
+from localcloud.kinesis.limits import MIB, Clock, TokenBucket
+from localcloud.kinesis.segment import Accepted, Page, Segment
+from localcloud.seams import StreamRecord
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-MIB = 1024 * 1024
 WRITE_BYTES_PER_S = MIB
 WRITE_RECORDS_PER_S = 1000
 READ_BYTES_PER_S = 2 * MIB
 READ_CALLS_PER_S = 5
+ITERATOR_CALLS_PER_S = 5
 MAX_HASH_KEY = 2**128 - 1
-_INDEX_DIGITS = 34
-
-
-class TokenBucket:
-    """Tokens that refill at `rate_per_s` up to one second's worth."""
-
-    __slots__ = ("_clock", "_rate", "_then", "tokens")
-
-    def __init__(self, rate_per_s: float, clock: Callable[[], float]) -> None:
-        self._rate = rate_per_s
-        self._clock = clock
-        self._then = clock()
-        self.tokens = float(rate_per_s)
-
-    def refill(self) -> None:
-        """Adds what has accrued since the last call."""
-        now = self._clock()
-        self.tokens = min(self._rate, self.tokens + (now - self._then) * self._rate)
-        self._then = now
+# The last 14 of 56 digits. One below the first record's is left for "before the first record".
+_FIRST_NUMBER = 10**13 + 1
+_NUMBER_DIGITS = 14
 
 
 @dataclass(slots=True)
+class Tally:
+    """What happened to a shard since its shard-level metrics were last published."""
+
+    in_bytes: int = 0
+    in_records: int = 0
+    out_bytes: int = 0
+    out_records: int = 0
+    write_throttled: int = 0
+    read_throttled: int = 0
+    age_ms: int | None = None
+
+
+@dataclass(slots=True, eq=False)
 class Shard:
-    """A hash range and its records. Positions count records ever put, so they outlive expiry."""
+    """A hash range and its records. Positions count records ever put, so they outlive expiry.
+
+    Attributes:
+        read_position: Position up to which someone has read, whoever it was.
+        closed_ms: When it was closed; None while it is open.
+    """
 
     shard_id: str
     number: int
@@ -55,60 +55,140 @@ class Shard:
     created_ms: int
     parent: str | None = None
     adjacent_parent: str | None = None
-    clock: Callable[[], float] = time.monotonic
-    closed: bool = False
+    clock: Clock = field(default_factory=Clock)
+    max_record_bytes: int = MIB
+    closed_ms: int | None = None
     first_position: int = 0
+    end_position: int = 0
+    read_position: int = 0
     bytes_held: int = 0
-    records: deque[StreamRecord] = field(default_factory=deque)
+    last_ms: int = 0
+    tally: Tally = field(default_factory=Tally)
     write_bytes: TokenBucket = field(init=False)
     write_records: TokenBucket = field(init=False)
+    burst_bytes: TokenBucket | None = None
     read_bytes: TokenBucket = field(init=False)
     read_calls: TokenBucket = field(init=False)
+    iterator_calls: TokenBucket = field(init=False)
+    number_prefix: str = ""
+    _segments: list[Segment] = field(default_factory=list)
+    _starts: list[int] = field(default_factory=list)
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
-    _prefix: str = ""
 
     def __post_init__(self) -> None:
-        self.write_bytes = TokenBucket(WRITE_BYTES_PER_S, self.clock)
-        self.write_records = TokenBucket(WRITE_RECORDS_PER_S, self.clock)
-        self.read_bytes = TokenBucket(READ_BYTES_PER_S, self.clock)
-        self.read_calls = TokenBucket(READ_CALLS_PER_S, self.clock)
         # 56 digits like AWS's, ordered as numbers and as text; the tail is the position.
-        self._prefix = f"496{self.created_ms:013d}{self.number:06d}"
+        self.number_prefix = f"496{self.created_ms:013d}{self.number:06d}" + "0" * 20
+        self.start_limits()
+
+    def start_limits(self) -> None:
+        """Makes the buckets anew, all of them full."""
+        now_s = self.clock.monotonic_s()
+        self.write_bytes = TokenBucket(WRITE_BYTES_PER_S, now_s)
+        self.write_records = TokenBucket(WRITE_RECORDS_PER_S, now_s)
+        self.read_bytes = TokenBucket(READ_BYTES_PER_S, now_s)
+        self.read_calls = TokenBucket(READ_CALLS_PER_S, now_s)
+        self.iterator_calls = TokenBucket(ITERATOR_CALLS_PER_S, now_s)
+        self.allow_records_of(self.max_record_bytes)
+
+    def allow_records_of(self, max_record_bytes: int) -> None:
+        """Sets the largest record; above 1 MiB the shard has a tank that large records burst from.
+
+        "Handle large records" of the developer guide: the tank holds one such record, refills at
+        the shard's write rate, and what is taken from it is missing to the records that follow.
+        """
+        self.max_record_bytes = max_record_bytes
+        self.burst_bytes = None
+        if max_record_bytes > WRITE_BYTES_PER_S:
+            self.burst_bytes = TokenBucket(
+                WRITE_BYTES_PER_S, self.clock.monotonic_s(), max_record_bytes
+            )
 
     @property
-    def end_position(self) -> int:
-        """The position after the newest record."""
-        return self.first_position + len(self.records)
+    def closed(self) -> bool:
+        """Whether it takes no more records."""
+        return self.closed_ms is not None
 
     @property
-    def first_sequence_number(self) -> str:
-        """The sequence number at position 0."""
-        return self.sequence_number(0)
+    def starting_sequence_number(self) -> str:
+        """A sequence number just before that of its first record."""
+        return self.sequence_number(-1)
 
     def sequence_number(self, position: int) -> str:
         """The sequence number of the record at `position`."""
-        return f"{self._prefix}{position:0{_INDEX_DIGITS}d}"
+        return f"{self.number_prefix}{self.first_number + position}"
+
+    @property
+    def first_number(self) -> int:
+        """What comes after `number_prefix` for position 0."""
+        return _FIRST_NUMBER
 
     def position_of(self, sequence_number: str) -> int | None:
         """The position that a sequence number of this shard stands for; None for another's."""
-        if not sequence_number.startswith(self._prefix) or not sequence_number.isdigit():
+        tail = sequence_number.removeprefix(self.number_prefix)
+        if len(tail) != _NUMBER_DIGITS or tail == sequence_number or not tail.isdigit():
             return None
-        return int(sequence_number[len(self._prefix) :])
+        return int(tail) - _FIRST_NUMBER
 
-    def admit(self, size: int) -> bool:
-        """Takes `size` bytes and one record from the write limits, where they allow it."""
-        if self.write_records.tokens < 1 or self.write_bytes.tokens < size:
+    # Writing
+
+    def admit_all(self, count: int, size: int, now_s: float) -> bool:
+        """Takes `count` records of `size` bytes together from the limits, if all of them fit."""
+        records, size_left, burst = self.write_records, self.write_bytes, self.burst_bytes
+        enough = records.refill(now_s) >= count
+        enough = size_left.refill(now_s) >= size and enough
+        if burst is not None:
+            enough = burst.refill(now_s) >= size and enough
+        if not enough:
             return False
-        self.write_records.tokens -= 1
-        self.write_bytes.tokens -= size
+        if burst is not None:
+            burst.tokens -= size
+        records.tokens -= count
+        size_left.tokens -= size
         return True
 
-    def append(self, partition_key: str, data: str, arrival_ms: int, hash_key: str | None) -> str:
-        """Stores a record; returns its sequence number. The caller calls `wake` afterwards."""
-        number = self.sequence_number(self.end_position)
-        self.records.append(StreamRecord(number, partition_key, data, arrival_ms, hash_key))
-        self.bytes_held += len(data) + len(partition_key)
-        return number
+    def admit(self, size: int) -> bool:
+        """Takes one record from the limits, as of the last `admit_all`, if it fits."""
+        burst = self.burst_bytes
+        large = burst is not None and size > WRITE_BYTES_PER_S
+        if self.write_records.tokens < 1 or (not large and self.write_bytes.tokens < size):
+            return False
+        if burst is not None:
+            if burst.tokens < size:
+                return False
+            burst.tokens -= size
+        self.write_records.tokens -= 1
+        self.write_bytes.tokens = max(0.0, self.write_bytes.tokens - size)
+        return True
+
+    def append(self, accepted: Accepted) -> int:
+        """Stores records that were admitted; returns the first one's position.
+
+        Where the clock went back, they arrive at the last time.
+        """
+        position = self.end_position
+        segments = self._segments
+        segment = segments[-1] if segments else None
+        if segment is None or segment.packed or segment.encryption_type != accepted.encryption_type:
+            if segment is not None:
+                segment.pack()
+            segment = Segment(position, accepted.encryption_type)
+            segments.append(segment)
+            self._starts.append(position)
+        self.last_ms = max(self.last_ms, accepted.arrival_ms)
+        self.bytes_held += segment.extend(accepted, self.last_ms)
+        self.end_position = position + len(accepted.datas)
+        if segment.full:
+            segment.pack()
+        if self._waiting:
+            self.wake()
+        return position
+
+    def close(self) -> None:
+        """Closes it for writing; its readers see its end."""
+        self.closed_ms = self.clock.epoch_ms()
+        self.wake()
+
+    # Waiting
 
     def wake(self) -> None:
         """Wakes everyone who waits for a record."""
@@ -122,53 +202,107 @@ class Shard:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + timeout_s
         while self.end_position <= position and not self.closed:
-            future = loop.create_future()
-            self._waiting.append(future)
-            try:
-                await asyncio.wait_for(future, give_up_s - loop.time())
-            except TimeoutError:
-                if future in self._waiting:
-                    self._waiting.remove(future)
+            if not await self.changed(give_up_s - loop.time()):
                 return False
         return True
 
+    async def changed(self, timeout_s: float) -> bool:
+        """Waits for whatever wakes its readers next; False on time-out."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            return False
+        finally:
+            if future in self._waiting:
+                self._waiting.remove(future)
+        return True
+
+    # Forgetting
+
     def trim(self, before_ms: int) -> int:
-        """Drops records that arrived before `before_ms`; returns how many."""
-        dropped = 0
-        while self.records and self.records[0].arrival_ms < before_ms:
-            record = self.records.popleft()
-            self.bytes_held -= len(record.data) + len(record.partition_key)
-            dropped += 1
-        self.first_position += dropped
-        return dropped
+        """Drops records that arrived before `before_ms`; returns the bytes that became free."""
+        freed = 0
+        while self._segments:
+            segment = self._segments[0]
+            if segment.last_ms >= before_ms:
+                index = segment.first_at(before_ms)
+                self.first_position = max(self.first_position, segment.start + index)
+                break
+            freed += self.drop_oldest()
+        return freed
+
+    def oldest(self, before_position: int) -> int | None:
+        """Arrival of the newest record of the oldest segment; None if it ends after a position."""
+        if not self._segments or self._segments[0].end > before_position:
+            return None
+        return self._segments[0].last_ms
+
+    def drop_oldest(self) -> int:
+        """Drops the oldest segment; returns the bytes that became free."""
+        segment = self._segments.pop(0)
+        del self._starts[0]
+        self.first_position = segment.end
+        self.bytes_held -= segment.held_bytes
+        return segment.held_bytes
+
+    # Reading
 
     def position_at_time(self, timestamp_ms: float) -> int:
         """The position of the first record at or after `timestamp_ms`."""
-        low, high = 0, len(self.records)
+        low, high = 0, len(self._segments)
         while low < high:
             middle = (low + high) // 2
-            if self.records[middle].arrival_ms < timestamp_ms:
+            if self._segments[middle].last_ms < timestamp_ms:
                 low = middle + 1
             else:
                 high = middle
-        return self.first_position + low
+        if low == len(self._segments):
+            return self.end_position
+        segment = self._segments[low]
+        return max(self.first_position, segment.start + segment.first_at(timestamp_ms))
 
-    def read(self, position: int, limit: int, max_bytes: int) -> StreamBatch:
-        """Up to `limit` records of up to `max_bytes` of base64 text (at least one record)."""
-        start = max(position, self.first_position)
-        offset = start - self.first_position
-        records: list[StreamRecord] = []
-        size = 0
-        for index in range(offset, min(offset + limit, len(self.records))):
-            record = self.records[index]
-            size += len(record.data)
-            if records and size > max_bytes:
+    def read(self, position: int, limit: int, max_bytes: int) -> Page:
+        """Up to `limit` records of up to `max_bytes` of data (at least one record)."""
+        page = self._page(position, limit, max_bytes)
+        self.read_position = max(self.read_position, page.next_position)
+        return page
+
+    def _page(self, position: int, limit: int, max_bytes: int) -> Page:
+        page = Page(max(position, self.first_position))
+        at = max(0, bisect_right(self._starts, page.position) - 1)
+        left = limit
+        while left > 0 and at < len(self._segments):
+            segment = self._segments[at]
+            index = page.next_position - segment.start
+            taken = segment.copy_to(page, index, min(segment.count, index + left), max_bytes)
+            left -= taken
+            if index + taken < segment.count:
                 break
-            records.append(record)
-        next_position = start + len(records)
-        behind_ms = 0
-        if next_position < self.end_position:
-            oldest = self.records[next_position - self.first_position]
-            behind_ms = max(0, int(time.time() * 1000) - oldest.arrival_ms)
-        ended = self.closed and next_position >= self.end_position
-        return StreamBatch(records, next_position, behind_ms, ended)
+            at += 1
+        if at < len(self._segments):
+            segment = self._segments[at]
+            arrival_ms = segment.arrival_ms(page.next_position - segment.start)
+            page.behind_ms = max(0, self.clock.epoch_ms() - arrival_ms)
+        page.ended = self.closed and page.next_position >= self.end_position
+        return page
+
+    @property
+    def records(self) -> list[StreamRecord]:
+        """All that it holds, oldest first."""
+        return self.records_of(self._page(self.first_position, self.end_position, MAX_HASH_KEY))
+
+    def records_of(self, page: Page) -> list[StreamRecord]:
+        """What a read found, in the form that the engines take."""
+        return [
+            StreamRecord(self.sequence_number(position), key, text_of(data), arrival_ms, explicit)
+            for position, key, data, arrival_ms, explicit in zip(
+                range(page.position, page.next_position),
+                page.keys,
+                page.datas,
+                page.arrivals_ms,
+                page.explicits,
+                strict=True,
+            )
+        ]

@@ -54,16 +54,14 @@ class StreamHandle:
     def hold_clock(self) -> types.SimpleNamespace:
         """Stops the time of every limit; `now` of what is returned moves it."""
         clock = types.SimpleNamespace(now=0.0)
+        self.inner.clock.monotonic_s = lambda: clock.now
         for shard in self.inner.shards:
-            for bucket in (
-                shard.write_bytes,
-                shard.write_records,
-                shard.read_bytes,
-                shard.read_calls,
-            ):
-                bucket._clock = lambda: clock.now
-                bucket._then = 0.0
+            shard.start_limits()
         return clock
+
+    def shift_clock(self, by_s: float) -> None:
+        """Moves the wall time that the stream lives by."""
+        self.inner.clock.epoch_s = lambda: time.time() + by_s
 
     async def put(self, *records: tuple[str, bytes], **more: Any) -> dict[str, Any]:
         entries = [{"PartitionKey": key, "Data": data, **more} for key, data in records]

@@ -210,7 +210,7 @@ async def test_aggregated_records_are_taken_apart(delivered, stream_of, one_obje
 
 
 async def test_a_prefix_expands_with_the_arrival_of_the_oldest_record(
-    delivered, stream_of, lines_when, monkeypatch
+    delivered, stream_of, lines_when
 ):
     stream = await stream_of(1)
     await delivered.create(
@@ -220,11 +220,9 @@ async def test_a_prefix_expands_with_the_arrival_of_the_oldest_record(
         ErrorOutputPrefix=FAILED,
         FileExtension=".jsonl",
     )
-    arrival = dt.datetime(2024, 2, 3, 4, 59, tzinfo=dt.UTC).timestamp()
-    clock = types.SimpleNamespace(time=lambda: arrival, perf_counter=lambda: 0.0)
-    monkeypatch.setattr("localcloud.kinesis.service.time", clock)
+    arrival = dt.datetime(2024, 2, 3, 4, 59, tzinfo=dt.UTC)
+    stream.shift_clock((arrival - dt.datetime.now(dt.UTC)).total_seconds())
     await stream.put(("k", b"x"))
-    monkeypatch.undo()
     await lines_when(1)
 
     (key,) = await delivered.objects()

@@ -136,11 +136,11 @@ async def test_a_record_above_a_mebibyte_is_refused(stream_of):
         await put(StreamName=stream.name, PartitionKey="kk", Data=bytes(MIB - 1))
 
 
-async def test_a_call_above_five_mebibytes_or_500_records_is_refused_whole(stream_of):
+async def test_a_call_above_ten_mebibytes_or_500_records_is_refused_whole(stream_of):
     stream = await stream_of(8)
 
-    with pytest.raises(stream.client.exceptions.InvalidArgumentException, match="5 MB limit"):
-        await stream.put(*[(str(n), bytes(MIB - 10)) for n in range(6)])
+    with pytest.raises(stream.client.exceptions.InvalidArgumentException, match="10 MB limit"):
+        await stream.put(*[(str(n), bytes(MIB - 10)) for n in range(11)])
     with pytest.raises(stream.client.exceptions.ClientError, match="between 1 and 500"):
         await stream.put(*[("k", b"x")] * 501)
 
@@ -164,3 +164,111 @@ async def test_an_unknown_stream_and_shard_are_not_found(stream_of):
         await stream.client.put_record(StreamName="nothing", PartitionKey="k", Data=b"x")
     with pytest.raises(missing, match="Could not find shard shardId-000000000009"):
         await stream.iterator("LATEST", 9)
+
+
+# Large records
+
+
+async def set_record_size(stream, mib: int) -> None:
+    await stream.client.update_max_record_size(
+        StreamARN=stream.inner.arn, MaxRecordSizeInKiB=mib * 1024
+    )
+
+
+async def test_a_stream_takes_records_up_to_the_size_it_is_set_to(stream_of):
+    stream = await stream_of()
+    stream.hold_clock()
+    await set_record_size(stream, 4)
+    put = stream.client.put_record
+
+    with pytest.raises(stream.client.exceptions.ClientError, match="exceeds 4 MiB"):
+        await put(StreamName=stream.name, PartitionKey="k", Data=bytes(4 * MIB))
+    await put(StreamName=stream.name, PartitionKey="k", Data=bytes(4 * MIB - 1))
+
+    told = await stream.client.describe_stream_summary(StreamName=stream.name)
+    assert told["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] == 4096
+    assert [len(data) for data in await stream.read()] == [4 * MIB - 1]
+    with pytest.raises(stream.client.exceptions.ClientError, match="from 1024 to 10240"):
+        await set_record_size(stream, 11)
+
+
+async def test_a_large_record_bursts_and_is_paid_for_afterwards(stream_of):
+    stream = await stream_of()
+    clock = stream.hold_clock()
+    await set_record_size(stream, 10)
+
+    async def taken(mib: float) -> bool:
+        answer = await stream.put(("k", bytes(int(mib * MIB) - 1)))
+        return answer["FailedRecordCount"] == 0
+
+    assert await taken(9.5)
+    assert not await taken(1)
+    clock.now = 0.5
+    assert await taken(0.5)
+    assert not await taken(0.25)
+    clock.now = 5.5
+    assert await taken(5)
+    assert not await taken(5)
+
+
+async def test_small_records_do_not_burst_where_large_ones_may(stream_of):
+    stream = await stream_of()
+    stream.hold_clock()
+    await set_record_size(stream, 10)
+
+    answer = await stream.put(*[("k", bytes(MIB // 2 - 1))] * 4)
+
+    assert answer["FailedRecordCount"] == 2
+
+
+# Order
+
+
+async def test_a_put_in_order_names_the_record_before(stream_of):
+    stream = await stream_of()
+    put = stream.client.put_record
+
+    async def after(number: str) -> str:
+        answer = await put(
+            StreamName=stream.name, PartitionKey="k", Data=b"x", SequenceNumberForOrdering=number
+        )
+        return answer["SequenceNumber"]
+
+    first = await after("0")
+    second = await after(first)
+    assert int(second) > int(first)
+    with pytest.raises(stream.client.exceptions.InvalidArgumentException, match="invalid"):
+        await after(str(int(second) + 1))
+
+
+# Reads
+
+
+async def test_a_shard_rests_five_seconds_after_ten_mebibytes(stream_of):
+    stream = await stream_of()
+    clock = stream.hold_clock()
+    for second in range(12):
+        clock.now = float(second)
+        await stream.put(("k", bytes(MIB - 1)))
+    iterator = await stream.iterator("TRIM_HORIZON")
+
+    answer = await stream.client.get_records(ShardIterator=iterator)
+    clock.now += 4.9
+    with pytest.raises(stream.client.exceptions.ProvisionedThroughputExceededException):
+        await stream.client.get_records(ShardIterator=answer["NextShardIterator"])
+    clock.now += 0.2
+    following = await stream.client.get_records(ShardIterator=answer["NextShardIterator"])
+
+    assert [len(answer["Records"]), len(following["Records"])] == [10, 2]
+
+
+async def test_a_shard_gives_five_iterators_in_a_second(stream_of):
+    stream = await stream_of()
+    clock = stream.hold_clock()
+    for _ in range(5):
+        await stream.iterator("LATEST")
+
+    with pytest.raises(stream.client.exceptions.ProvisionedThroughputExceededException):
+        await stream.iterator("LATEST")
+    clock.now = 0.2
+    await stream.iterator("LATEST")

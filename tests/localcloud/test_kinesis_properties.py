@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud.kinesis.shard import MAX_HASH_KEY, TokenBucket
+from localcloud.kinesis.limits import TokenBucket
+from localcloud.kinesis.shard import MAX_HASH_KEY
 from localcloud.kinesis.stream import Stream, hash_key
 
 
@@ -25,11 +26,11 @@ def test_every_key_belongs_to_the_one_open_shard_whose_range_holds_it(count, key
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 300)), max_size=30))
 def test_a_bucket_never_gives_more_than_its_rate_and_one_second_ahead(steps):
     now = 0.0
-    bucket = TokenBucket(100, lambda: now)
+    bucket = TokenBucket(100, now)
     taken = 0
     for wait, wanted in steps:
         now += wait
-        bucket.refill()
+        bucket.refill(now)
         assert bucket.tokens <= 100
         got = min(wanted, int(bucket.tokens))
         bucket.tokens -= got
@@ -48,9 +49,7 @@ def test_open_shards_cover_the_hash_space_once_after_any_resharding(count, steps
         shard = open_shards[index]
         if split and shard.end_hash > shard.start_hash:
             at = shard.start_hash + 1 + pick % (shard.end_hash - shard.start_hash)
-            stream.close(shard)
-            stream.add_shard(shard.start_hash, at - 1, shard.shard_id)
-            stream.add_shard(at, shard.end_hash, shard.shard_id)
+            stream.split(shard, at)
         elif not split:
             stream.reshard(max(1, index))
         ranges = [(shard.start_hash, shard.end_hash) for shard in stream.open_shards]

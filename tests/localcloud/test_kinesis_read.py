@@ -2,11 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import types
 
 import pytest
-
-from localcloud.kinesis import stream as stream_module
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -52,14 +49,11 @@ async def test_a_latest_iterator_sees_what_is_put_after_it_was_made(stream_of):
     assert answer["MillisBehindLatest"] == 0
 
 
-async def test_a_timestamp_iterator_starts_at_the_first_record_from_then_on(stream_of, monkeypatch):
+async def test_a_timestamp_iterator_starts_at_the_first_record_from_then_on(stream_of):
     stream = await stream_of()
-    await stream.fill(4)
-    records = stream.inner.shards[0].records
-    moved = [1_000_000, 1_002_000, 1_002_000, 1_004_000]
-    for index, arrival_ms in enumerate(moved):
-        old = records[index]
-        records[index] = type(old)(old.sequence_number, old.partition_key, old.data, arrival_ms)
+    for number, arrival_s in enumerate((1000, 1002, 1002, 1004)):
+        stream.inner.clock.epoch_s = lambda now_s=arrival_s: now_s
+        await stream.fill(1, number)
 
     async def from_time(seconds: float) -> list[bytes]:
         moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
@@ -68,6 +62,7 @@ async def test_a_timestamp_iterator_starts_at_the_first_record_from_then_on(stre
     assert await from_time(999) == [b"0", b"1", b"2", b"3"]
     assert await from_time(1002) == [b"1", b"2", b"3"]
     assert await from_time(1003) == [b"3"]
+    stream.shift_clock(0)
     assert await from_time(1005) == []
 
 
@@ -98,14 +93,16 @@ async def test_a_record_comes_back_as_it_was_put(stream_of):
     assert round(record["ApproximateArrivalTimestamp"].timestamp() * 1000) == arrival_ms
 
 
-async def test_a_bad_and_an_old_iterator_are_refused(stream_of, monkeypatch):
+async def test_a_bad_and_an_old_iterator_are_refused(stream_of):
     stream = await stream_of()
     iterator = await stream.iterator("LATEST")
     errors = stream.client.exceptions
 
     with pytest.raises(errors.InvalidArgumentException, match="Invalid ShardIterator"):
         await stream.client.get_records(ShardIterator="nonsense")
-    monkeypatch.setattr("localcloud.kinesis.service.ITERATOR_LIFE_S", -1)
+    stream.shift_clock(299)
+    await stream.client.get_records(ShardIterator=iterator)
+    stream.shift_clock(301)
     with pytest.raises(errors.ExpiredIteratorException):
         await stream.client.get_records(ShardIterator=iterator)
 
@@ -134,28 +131,40 @@ async def test_a_waiting_reader_is_woken_by_a_put(cloud, stream_of):
 # Retention
 
 
-async def test_records_are_dropped_when_their_retention_ends(stream_of, monkeypatch):
+async def test_records_are_dropped_when_their_retention_ends(stream_of):
     stream = await stream_of()
     await stream.fill(3)
-    after = stream.inner.shards[0].records[-1].sequence_number
-    now_s = stream.inner.shards[0].records[0].arrival_ms / 1000
+    (shard,) = stream.inner.shards
+    last = shard.records[-1]
 
-    def trim_at(hours: float) -> int:
-        clock = types.SimpleNamespace(time=lambda: now_s + hours * 3600)
-        monkeypatch.setattr(stream_module, "time", clock)
-        return stream.inner.trim()
+    def left_after(hours: float) -> int:
+        stream.inner.clock.epoch_s = lambda: last.arrival_ms / 1000 + hours * 3600
+        stream.inner.trim()
+        return len(shard.records)
 
-    assert trim_at(23.9) == 0
+    assert left_after(23.9) == 3
     await stream.client.increase_stream_retention_period(
         StreamName=stream.name, RetentionPeriodHours=48
     )
-    assert trim_at(47.9) == 0
-    assert trim_at(48.1) == 3
-    monkeypatch.undo()
+    assert left_after(47.9) == 3
+    assert left_after(48.1) == 0
+    assert shard.bytes_held == 0
     (number,) = await stream.fill(1, 3)
 
     assert await stream.read() == [b"3"]
-    assert int(number) == int(after) + 1
+    assert int(number) == int(last.sequence_number) + 1
+
+
+async def test_what_had_expired_does_not_come_back_with_a_longer_retention(stream_of):
+    stream = await stream_of()
+    await stream.fill(3)
+    stream.shift_clock(25 * 3600)
+
+    await stream.client.increase_stream_retention_period(
+        StreamName=stream.name, RetentionPeriodHours=48
+    )
+
+    assert await stream.read() == []
 
 
 async def test_retention_is_from_a_day_to_a_year(stream_of):

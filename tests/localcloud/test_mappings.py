@@ -211,12 +211,11 @@ async def test_the_failure_document_is_that_of_aws_and_later_records_go_on(mappe
 
 async def test_records_beyond_their_age_are_given_up_without_an_invocation(mapped_of):
     mapped = await mapped_of("note")
-    await mapped.put("old", "new")
-    records = mapped.stream.inner.shards[0].records
-    old = records[0]
-    records[0] = type(old)(
-        old.sequence_number, old.partition_key, old.data, old.arrival_ms - 120_000
-    )
+    mapped.stream.shift_clock(-120)
+    await mapped.put("old")
+    mapped.stream.shift_clock(0)
+    await mapped.put("new")
+    old = mapped.stream.inner.shards[0].records[0]
     await mapped.create(MaximumRecordAgeInSeconds=60, failures=True)
 
     told = await mapped.failure()
