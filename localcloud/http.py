@@ -38,13 +38,18 @@ class Request:
     service: str
     operation: str
     region: str
+    _parsed: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object, or as the CBOR map that stands for one.
 
+        It is parsed once: whoever asks gets the same object.
+
         Raises:
             AwsError: SerializationException, where it is none.
         """
+        if self._parsed is not None:
+            return self._parsed
         is_cbor = cbor.is_cbor(self.headers.get("content-type", ""))
         try:
             value = cbor.loads(self.body) if is_cbor else orjson.loads(self.body or b"{}")
@@ -55,6 +60,7 @@ class Request:
             ) from error
         if not isinstance(value, dict):
             raise AwsError("SerializationException", "request body is not a JSON object")
+        object.__setattr__(self, "_parsed", value)  # frozen for everyone else
         return value
 
 

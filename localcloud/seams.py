@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from localcloud.faults.board import FaultBoard
+from localcloud.faults.inject import Injector
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -37,6 +40,9 @@ class Service(Protocol):
         Raises:
             AwsError: rendered by the front in the request's protocol.
         """
+
+    def operations(self) -> frozenset[str]:
+        """Names of the API's operations that it answers itself."""
 
     def status(self) -> dict[str, Any]:
         """Backlog, counts and what is unsupported; shown by `fleetcast cloud status`."""
@@ -141,6 +147,7 @@ class CloudContext:
         account_id: Account that it plays.
         metrics: Where engines publish their metrics.
         clients: Clients of the cloud itself, set by whoever runs it.
+        faults: Faults on the calls that engines make without a request.
     """
 
     host: str
@@ -149,6 +156,10 @@ class CloudContext:
     account_id: str
     metrics: MetricSink
     clients: Clients | None = None
+    faults: Injector = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.faults = Injector(FaultBoard(), self.metrics)
 
     @property
     def endpoint_url(self) -> str:

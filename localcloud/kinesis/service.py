@@ -110,6 +110,10 @@ class KinesisService:
             ],
         }
 
+    def operations(self) -> frozenset[str]:
+        """See `Service`."""
+        return frozenset(self._operations)
+
     async def handle(self, request: Request) -> Response | None:
         """Answers a request in JSON or CBOR."""
         name, content_type = request.operation, request.headers.get("content-type", "")
@@ -193,6 +197,7 @@ class KinesisService:
         """See `StreamSource`."""
         began_s = time.perf_counter()
         stream = self._control.by_arn(stream_arn)
+        self._context.faults.refuse("kinesis", "GetRecords", stream.name)
         shard = stream.shard(shard_id)
         # The engines count base64 text, which is a third longer than the data.
         page = shard.read(position, limit, max_bytes * 3 // 4)
@@ -203,7 +208,10 @@ class KinesisService:
 
     async def wait(self, stream_arn: str, shard_id: str, position: int, timeout_s: float) -> bool:
         """See `StreamSource`."""
-        return await self._control.by_arn(stream_arn).shard(shard_id).wait(position, timeout_s)
+        found = await self._control.by_arn(stream_arn).shard(shard_id).wait(position, timeout_s)
+        if found:
+            await self._context.faults.delay("kinesis", "GetRecords")
+        return found
 
     def checkpoint(self, stream_arn: str, reader: str, shard_id: str, position: int) -> None:
         """See `StreamSource`."""

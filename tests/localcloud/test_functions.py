@@ -289,10 +289,13 @@ async def test_reserved_concurrency_throttles(client, function_of, invoke, sampl
     ("settings", "message"),
     [
         ({"Runtime": "nodejs20.x"}, "Runtime nodejs20.x is not supported locally"),
-        ({"Layers": ["arn:aws:lambda:us-east-1:1:layer:l:1"]}, "Layers is not supported locally"),
-        ({"VpcConfig": {"SubnetIds": ["s"]}}, "VpcConfig is not supported locally"),
+        (
+            {"Layers": ["arn:aws:lambda:us-east-1:123456789012:layer:l:1"]},
+            "Layers is not supported locally",
+        ),
+        ({"VpcConfig": {"SubnetIds": ["subnet-1"]}}, "VpcConfig is not supported locally"),
         ({"Code": {"ZipFile": b"no zip"}}, "Could not unzip uploaded file"),
-        ({"Handler": "app handler"}, "Handler"),
+        ({"Handler": "app/handler"}, "Handler"),
         ({"Timeout": 901}, "Timeout must be from 1 to 900 seconds"),
         ({"MemorySize": 10_241}, "MemorySize must be from 128 to 10240 MB"),
         ({"Publish": True}, "Publish is not supported locally"),
