@@ -85,13 +85,13 @@ CALLS_KINESIS: list[Row] = [
     ("UpdateMaxRecordSize", {**A, "MaxRecordSizeInKiB": 2048}),
     ("DescribeAccountSettings", {}),
     ("UpdateStreamMode", {**A, "StreamModeDetails": {"StreamMode": "ON_DEMAND"}}),
-    ("UpdateStreamWarmThroughput", {**A, "WarmThroughputMiBps": 10}),
-    ("UpdateStreamMode", {**A, "StreamModeDetails": {"StreamMode": "PROVISIONED"}}),
     (
         "UpdateAccountSettings",
         {"MinimumThroughputBillingCommitment": {"Status": "ENABLED"}},
     ),
+    ("UpdateStreamWarmThroughput", {**A, "WarmThroughputMiBps": 10}),
     ("UpdateStreamRecordDistributionStrategy", {**A, "RecordDistributionStrategy": "AUTO"}),
+    ("UpdateStreamMode", {**A, "StreamModeDetails": {"StreamMode": "PROVISIONED"}}),
     ("CreateStream", {"StreamName": "reshard", "ShardCount": 2}),
     (
         "MergeShards",
@@ -330,6 +330,30 @@ CALLS_CLOUDWATCH: list[Row] = [
     ("DeleteDashboards", {"DashboardNames": ["conform"]}),
 ]  # fmt: skip
 
+G = {"logGroupName": "conform"}
+FILTER = {**G, "filterName": "one"}
+CALLS_LOGS: list[Row] = [
+    (
+        "PutMetricFilter",
+        {
+            **FILTER, "filterPattern": "ERROR",
+            "metricTransformations": [
+                {"metricName": "m", "metricNamespace": "Conform", "metricValue": "1"}
+            ],
+        },
+    ),
+    ("TestMetricFilter", {"filterPattern": "ERROR", "logEventMessages": ["an ERROR", "none"]}),
+    (
+        "PutLogEvents",
+        lambda _: {
+            **G, "logStreamName": "one",
+            "logEvents": [{"timestamp": int(time.time() * 1000), "message": "an ERROR"}],
+        },
+    ),
+    ("DeleteMetricFilter", FILTER),
+    ("DeleteLogGroup", G),
+]  # fmt: skip
+
 # By botocore's name of the service, in the order in which they are run.
 CALLS: list[tuple[str, list[Row]]] = [
     ("kinesis", CALLS_KINESIS),
@@ -339,4 +363,5 @@ CALLS: list[tuple[str, list[Row]]] = [
     ("firehose", CALLS_FIREHOSE),
     ("lambda", CALLS_LAMBDA),
     ("cloudwatch", CALLS_CLOUDWATCH),
+    ("logs", CALLS_LOGS),
 ]

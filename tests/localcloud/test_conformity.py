@@ -42,6 +42,9 @@ def results(blocking_port: int, served: dict[str, list[str]]) -> Results:
     _client(blocking_port, "s3").create_bucket(Bucket="conform")
     _client(blocking_port, "sqs").create_queue(QueueName="conform")
     _client(blocking_port, "kinesis").create_stream(StreamName="source", ShardCount=1)
+    logs = _client(blocking_port, "logs")
+    logs.create_log_group(logGroupName="conform")
+    logs.create_log_stream(logGroupName="conform", logStreamName="one")
     found: Results = {}
     for service, rows in CALLS:
         signing_name = SIGNING_NAMES.get(service, service)

@@ -281,7 +281,7 @@ async def test_a_mapping_waits_while_reads_and_invocations_are_refused(
         FunctionName=function, EventSourceArn=stream.inner.arn, StartingPosition="LATEST",
         MaximumRetryAttempts=0,
     )  # fmt: skip
-    engine = cloud.service("lambda")._mappings[mapping["UUID"]]
+    engine = cloud.service("lambda")._mappings.mappings[mapping["UUID"]]
     reads = fault("kinesis", "throttle", operation="GetRecords")
     invocations = fault("lambda", "throttle", operation="Invoke", calls=2)
     await stream.fill(3)
@@ -310,7 +310,7 @@ async def test_a_function_that_does_not_answer_holds_up_its_mapping_until_the_fa
     mapping = await client.create_event_source_mapping(
         FunctionName=function, EventSourceArn=stream.inner.arn, StartingPosition="LATEST"
     )
-    engine = cloud.service("lambda")._mappings[mapping["UUID"]]
+    engine = cloud.service("lambda")._mappings.mappings[mapping["UUID"]]
     made = fault("lambda", "timeout", operation="Invoke", calls=1)
     await stream.fill(2)
     await eventually(lambda: made.fired)

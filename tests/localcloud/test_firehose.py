@@ -490,7 +490,6 @@ async def test_a_stream_is_described_updated_and_listed(delivered, eventually):
         ({"Prefix": "!{timestamp:yyyy}"}, "ErrorOutputPrefix cannot be null"),
         ({"ErrorOutputPrefix": "e/!{timestamp:yyyy}/"}, "must contain !{firehose:error-output-type}"),
         ({"Prefix": "p" * 510}, "at most 512 characters"),
-        ({"FileExtension": "gz"}, "must begin with a period"),
         ({"S3BackupMode": "Enabled"}, "S3BackupConfiguration.RoleARN is required"),
         ({"CloudWatchLoggingOptions": {"Enabled": True}}, "need LogGroupName and LogStreamName"),
         ({"Prefix": "!{partitionKeyFromQuery:site}"}, "!{partitionKeyFromQuery:site}"),

@@ -303,7 +303,7 @@ async def test_reserved_concurrency_throttles(client, function_of, invoke, sampl
         ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart PublishedVersions"),
         ({"Environment": {"Variables": {"AWS_REGION": "x"}}}, "reserved keys"),
         ({"Environment": {"Variables": {"A1": "x" * 4096}}}, "exceeded the 4KB limit"),
-        ({"Environment": {"Variables": {"1A": "x"}}}, "environment variable '1A'"),
+        ({"Environment": {"Variables": {"1A": "x"}}}, "Map keys must satisfy constraint"),
         ({"LoggingConfig": {"SystemLogLevel": "WARN"}}, "goes with the LogFormat JSON"),
         (
             {"DeadLetterConfig": {"TargetArn": "arn:aws:s3:::b"}},

@@ -7,7 +7,7 @@ from typing import Any
 import cbor2
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localcloud.http import AwsError
@@ -52,6 +52,10 @@ S3 = {"RoleARN": "arn:aws:iam::123456789012:role/r", "BucketARN": "arn:aws:s3:::
          {"DeliveryStreamName": "d", "ExtendedS3DestinationConfiguration":
           {**S3, "BufferingHints": {"IntervalInSeconds": 901}}}, "ValidationException",
          "at 'extendedS3DestinationConfiguration.bufferingHints.intervalInSeconds' failed"),
+        ("firehose.create_delivery_stream",
+         {"DeliveryStreamName": "d", "ExtendedS3DestinationConfiguration":
+          {**S3, "FileExtension": "gz"}}, "ValidationException",
+         "at 'extendedS3DestinationConfiguration.fileExtension' failed"),
         ("firehose.put_record", {"DeliveryStreamName": "d"}, "ValidationException",
          "Value null at 'record'"),
         ("firehose.create_delivery_stream",
@@ -139,8 +143,9 @@ OPERATIONS = [
 ]  # fmt: skip
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first example reads the models
 @given(st.sampled_from(OPERATIONS), st.data())
-def test_whatever_a_member_is_given_it_passes_or_is_refused_as_a_mistake_of_the_client(where, data):
+async def test_whatever_a_member_is_given_it_passes_or_is_refused_as_a_client_error(where, data):
     shape = operation_model(*where).input_shape
     names = st.sampled_from(sorted(shape.members))
     body = data.draw(st.dictionaries(names, VALUES, max_size=4))
