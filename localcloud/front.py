@@ -52,7 +52,10 @@ _TOO_MANY = AwsError(
 )
 
 # Timestream counts what it refuses; CloudWatch's three protocols are decoded first.
-_CHECKED_HERE = {"kinesis", "firehose", "lambda"}
+_CHECKED_HERE = {"kinesis", "firehose", "lambda", "logs"}
+
+# What a service calls a parameter that its model does not allow, where that is its own name.
+_REFUSALS = {"logs": "InvalidParameterException"}
 
 Scope = dict[str, Any]
 
@@ -213,7 +216,7 @@ class Front:
         service = self._services.get(request.service)
         if service is not None:
             if request.service in _CHECKED_HERE:
-                check_request(request)
+                check_request(request, _REFUSALS.get(request.service, "ValidationException"))
             response = await service.handle(request)
             if response is not None:
                 response.headers.setdefault("x-amzn-requestid", str(uuid.uuid4()))
