@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
 
 from localcloud.admin import PREFIX
 from localcloud.connection import CONNECTION
 from localcloud.faults.inject import ConnectionDropped
-from localcloud.http import AwsError, Request, Response
+from localcloud.http import AwsError, Request, Response, request_id
 from localcloud.rendering import render_error
 from localcloud.streaming import send_stream
 from localcloud.validation import check_request
@@ -219,7 +218,8 @@ class Front:
                 check_request(request, _REFUSALS.get(request.service, "ValidationException"))
             response = await service.handle(request)
             if response is not None:
-                response.headers.setdefault("x-amzn-requestid", str(uuid.uuid4()))
+                if "x-amzn-requestid" not in response.headers:
+                    response.headers["x-amzn-requestid"] = request_id()
                 return response
         return await self._fallback.handle(request)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from localcloud.faults.board import FaultBoard
 from localcloud.faults.inject import Injector
@@ -65,9 +65,11 @@ class MetricSink(Protocol):
         """Records samples at `timestamp_s` (epoch seconds; None is now)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
-    """One Kinesis record. `data` is base64 text, as it travels in the API."""
+class StreamRecord(NamedTuple):
+    """One Kinesis record. `data` is base64 text, as it travels in the API.
+
+    A tuple of texts and numbers is nothing that the garbage collector walks through.
+    """
 
     sequence_number: str
     partition_key: str
