@@ -111,7 +111,7 @@ class KinesisService:
 
     def operations(self) -> frozenset[str]:
         """See `Service`."""
-        return frozenset(self._operations)
+        return frozenset({*self._operations, "PutRecords", "SubscribeToShard"})
 
     async def handle(self, request: Request) -> Response | None:
         """Answers a request in JSON or CBOR."""
