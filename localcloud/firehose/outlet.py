@@ -212,7 +212,9 @@ class Outlet:
             else {}
         )
         key = output.evaluated_prefix(oldest) + name + output.extension
-        await s3.put_object(Bucket=output.bucket, Key=key, Body=body, **extra)
+        access = self._context.access
+        with access.acting(access.role(output.role_arn, self._name)):
+            await s3.put_object(Bucket=output.bucket, Key=key, Body=body, **extra)
 
     def measure_freshness(self) -> None:
         """Tells the age of the oldest record that is not in S3 yet."""
