@@ -184,7 +184,6 @@ class LocalCloud:
             "by_moto": "every other service and operation: control plane only",
             "unsupported": [
                 "IoT Core's MQTT broker and topic rules (their resources are kept, nothing runs)",
-                "IAM, KMS and S3 bucket policies are stored, not enforced",
             ],
         }
 

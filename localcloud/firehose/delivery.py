@@ -90,8 +90,10 @@ class Delivery:
         self._apply()
 
     def _outlet(self, output: settings.Output, metrics: str) -> Outlet:
-        def failed(error: Exception) -> None:
-            self.last_error = str(error)
+        def ended(error: Exception | None) -> None:
+            self.last_error = "" if error is None else str(error)
+            if error is None:
+                return
             given = self.destination
             if metrics == "BackupToS3":
                 given = given["S3BackupConfiguration"]
@@ -100,7 +102,7 @@ class Delivery:
                 version=self.version, error=s3_error(error), role_arn=given["RoleARN"],
             )  # fmt: skip
 
-        return Outlet(self._context, self.name, output, self.positions, metrics, failed)
+        return Outlet(self._context, self.name, output, self.positions, metrics, ended)
 
     # Settings
 
