@@ -28,6 +28,7 @@ from localcloud.logs.service import LogsService
 from localcloud.memory import memory_mib, peak_memory_mib
 from localcloud.moto_backend import MotoBackend
 from localcloud.moto_gaps import MotoGaps
+from localcloud.queues.polls import LongPolls
 from localcloud.seams import CloudContext
 from localcloud.timestream.service import TimestreamService
 
@@ -60,7 +61,8 @@ class LocalCloud:
         self.kinesis = KinesisService(self.context)
         self._moto = MotoBackend()
         cloudwatch = CloudWatchService(self.context, self.metrics)
-        fallback = cloudwatch.watch(MotoGaps(self._moto, region, LOCAL_ACCOUNT))
+        self._polls = LongPolls(MotoGaps(self._moto, region, LOCAL_ACCOUNT), LOCAL_ACCOUNT)
+        fallback = cloudwatch.watch(self._polls)
         logs = LogsService(self.context, fallback)
         self._services: list[Service] = [
             cloudwatch,
@@ -92,6 +94,7 @@ class LocalCloud:
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=2,
                 ws="none",
+                proxy_headers=False,
                 http=Connection,
             )
         )
@@ -138,6 +141,7 @@ class LocalCloud:
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
+        self._polls.close()
         self._moto.close()
 
     def health(self) -> dict[str, Any]:

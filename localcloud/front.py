@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
 
 from localcloud.admin import PREFIX
 from localcloud.connection import CONNECTION
 from localcloud.faults.inject import ConnectionDropped
-from localcloud.http import AwsError, Request, Response
+from localcloud.http import AwsError, Request, Response, request_id
 from localcloud.rendering import render_error
 from localcloud.streaming import send_stream
 from localcloud.validation import check_request
@@ -52,7 +51,10 @@ _TOO_MANY = AwsError(
 )
 
 # Timestream counts what it refuses; CloudWatch's three protocols are decoded first.
-_CHECKED_HERE = {"kinesis", "firehose", "lambda"}
+_CHECKED_HERE = {"kinesis", "firehose", "lambda", "logs"}
+
+# What a service calls a parameter that its model does not allow, where that is its own name.
+_REFUSALS = {"logs": "InvalidParameterException"}
 
 Scope = dict[str, Any]
 
@@ -213,10 +215,11 @@ class Front:
         service = self._services.get(request.service)
         if service is not None:
             if request.service in _CHECKED_HERE:
-                check_request(request)
+                check_request(request, _REFUSALS.get(request.service, "ValidationException"))
             response = await service.handle(request)
             if response is not None:
-                response.headers.setdefault("x-amzn-requestid", str(uuid.uuid4()))
+                if "x-amzn-requestid" not in response.headers:
+                    response.headers["x-amzn-requestid"] = request_id()
                 return response
         return await self._fallback.handle(request)
 

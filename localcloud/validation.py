@@ -28,11 +28,11 @@ _OWN_ENUMS = {"Runtime"}
 _PAYLOADS = {"Invoke", "InvokeAsync", "InvokeWithResponseStream"}
 
 
-def check_request(request: Request) -> None:
+def check_request(request: Request, code: str = "ValidationException") -> None:
     """Checks a JSON or REST-JSON request; others are checked where they are decoded.
 
     Raises:
-        AwsError: SerializationException for a wrong type, ValidationException for the rest.
+        AwsError: SerializationException for a wrong type, `code` for the rest.
     """
     if request.operation:
         if protocol_of(request) != "json":
@@ -42,14 +42,14 @@ def check_request(request: Request) -> None:
             return
         model = operation_model(request.service, request.operation)
         if model is not None and model.input_shape is not None:
-            check(model.input_shape, request.json())
+            check(model.input_shape, request.json(), code)
         return
     found = route_of(request)
     if found is None:
         return
     model = operation_model(request.service, found[0])
     if model is not None and model.input_shape is not None:
-        check(model.input_shape, _rest_parameters(request, model, found[1]))
+        check(model.input_shape, _rest_parameters(request, model, found[1]), code)
 
 
 def check(shape: Any, value: Any, code: str = "ValidationException") -> None:

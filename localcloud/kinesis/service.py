@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from localcloud import cbor
+from localcloud.environment import whole_number
 from localcloud.http import AwsError, Response, json_response
 from localcloud.kinesis.account import Account
 from localcloud.kinesis.consumers import Consumers
@@ -26,13 +26,12 @@ from localcloud.kinesis.read import Reader, Start
 from localcloud.kinesis.resharding import Resharding, scale
 from localcloud.kinesis.settings import Settings, finished
 from localcloud.kinesis.subscription import Subscriptions
-from localcloud.seams import StreamBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from localcloud.http import Request
-    from localcloud.seams import CloudContext, StartingPosition
+    from localcloud.seams import CloudContext, StartingPosition, StreamBatch
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class KinesisService:
     def __init__(self, context: CloudContext) -> None:
         self._context = context
         self._readers = Readers()
-        max_mib = int(os.environ.get("FLEETCAST_KINESIS_MIB", DEFAULT_MEMORY_MIB))
+        max_mib = whole_number("FLEETCAST_KINESIS_MIB", DEFAULT_MEMORY_MIB)
         self._memory = Memory(max_mib * MIB, self._readers)
         self._control = ControlPlane(context, self._memory)
         self._meter = Meter(context.metrics)
@@ -112,7 +111,7 @@ class KinesisService:
 
     def operations(self) -> frozenset[str]:
         """See `Service`."""
-        return frozenset(self._operations)
+        return frozenset({*self._operations, "PutRecords", "SubscribeToShard"})
 
     async def handle(self, request: Request) -> Response | None:
         """Answers a request in JSON or CBOR."""
@@ -199,9 +198,8 @@ class KinesisService:
         stream = self._control.by_arn(stream_arn)
         self._context.faults.refuse("kinesis", "GetRecords", stream.name)
         shard = stream.shard(shard_id)
-        # The engines count base64 text, which is a third longer than the data.
-        page = shard.read(position, limit, max_bytes * 3 // 4)
-        batch = StreamBatch(shard.records_of(page), page.next_position, page.behind_ms, page.ended)
+        page = shard.read(position, limit, max_bytes)
+        batch = shard.batch_of(page)
         elapsed_ms = (time.perf_counter() - began_s) * 1000
         self._reader.measure(stream, shard, page, elapsed_ms)
         return batch

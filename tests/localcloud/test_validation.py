@@ -68,6 +68,10 @@ S3 = {"RoleARN": "arn:aws:iam::123456789012:role/r", "BucketARN": "arn:aws:s3:::
         ("lambda.get_function", {"FunctionName": "a b"}, "ValidationException",
          "'functionName' failed to satisfy constraint: Member must satisfy regular expression"),
         ("lambda.list_functions", {"MaxItems": 0}, "ValidationException", "Value '0' at 'maxItems'"),
+        ("logs.put_metric_filter",
+         {"logGroupName": "a b", "filterName": "f", "filterPattern": "",
+          "metricTransformations": []}, "InvalidParameterException",
+         "2 validation errors detected: Value 'a b' at 'logGroupName'"),
         ("timestream-write.create_database", {}, "ValidationException", "'databaseName'"),
         ("timestream-write.create_table",
          {"DatabaseName": "ddd", "TableName": "ttt", "RetentionProperties":
