@@ -105,18 +105,19 @@ async def _delete(
     leftover: Leftover, clients: Clients, swept: Swept, progress: Callable[[str], None]
 ) -> None:
     """Deletes what can be deleted; one refusal does not keep the rest."""
-    failed = []
+    failed, postponed = [], False
     for found in leftover.resources:
         try:
             await TYPES[found.type].delete(clients, found.attributes)
         except (ClientError, BotoCoreError, OSError) as error:
             if _LATER in str(error):
+                postponed = True
                 progress(f"{found} will go with the next sweep: AWS keeps it for five minutes")
                 continue
             failed.append(_failure(leftover, found, error))
             progress(failed[-1])
     swept.failed += failed
-    if not failed:
+    if not failed and not postponed:
         swept.deleted.append(leftover.environment)
         progress(f"deleted {leftover.environment}: {len(leftover.resources)} resources")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from botocore.exceptions import ClientError
 
 from fleetcast.errors import TargetError, UsageError
 from fleetcast.target import Target
@@ -117,6 +119,27 @@ async def test_half_an_environment_is_found_and_one_refusal_does_not_keep_the_re
             RoleName="fleetcast-archive-nightly-2", PolicyName="somebody-elses"
         )
     assert (await sweep(target, **asked, progress=said.append)).deleted == ["nightly-2"]
+
+
+async def test_what_aws_keeps_for_five_minutes_is_left_for_the_next_sweep(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        told = "Cannot delete thing type. Please wait for 5 minutes after deprecation and retry"
+        raise ClientError({"Error": {"Code": "InvalidRequest", "Message": told}}, "DeleteThingType")
+
+    kind = TYPES["aws_iot_thing_type"]
+    async with target.client("iot") as iot:
+        await iot.create_thing_type(thingTypeName="fleetcast-device-tonight")
+        monkeypatch.setitem(TYPES, "aws_iot_thing_type", replace(kind, delete=refuse))
+        said: list[str] = []
+        later = datetime.now(UTC) + 2 * DAY
+        asked = {"older_than": DAY, "prefix": "tonight", "now": later}
+        swept = await sweep(target, **asked, progress=said.append)
+        assert (swept.deleted, swept.failed) == ([], [])
+        assert any("will go with the next sweep" in line for line in said)
+        monkeypatch.setitem(TYPES, "aws_iot_thing_type", kind)
+        assert (await sweep(target, **asked, progress=said.append)).deleted == ["tonight"]
 
 
 async def test_a_prefix_that_could_be_anybodys_is_refused(target: Target) -> None:
