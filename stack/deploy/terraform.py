@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetcast.errors import TargetError, UsageError
 from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
+from stack.deploy.access import CLOSED, CLOSED_TOLD, check_timestream
 from stack.deploy.builtin.apply import check_reachable
 from stack.preflight.document import Finding
 
@@ -53,6 +54,7 @@ async def apply(
         TargetError: Terraform failed; its log is in the deployment's folder.
     """
     terraform = await _prepare(synthesized, folder, target, options)
+    await check_timestream(target, options)
     progress("terraform plan")
     await terraform.run("plan", f"-out={PLAN_FILE}")
     progress("terraform apply")
@@ -223,6 +225,8 @@ class Terraform:
             limit=16 * 1024 * 1024,
             # Ctrl-C at a terminal goes to us alone, and we pass it on once.
             start_new_session=True,
+            # States and plans have the signing key in them.
+            umask=0o077,
         )
 
 
@@ -335,14 +339,7 @@ def explain(error: str) -> str:
 
 
 _EXPLAINED = (
-    (
-        # The words of AWS; a role that lacks a permission is refused in others.
-        re.compile(r"[Oo]nly existing Timestream for LiveAnalytics customers"),
-        (
-            "AWS refused Timestream: Amazon Timestream for LiveAnalytics is closed to accounts that did "
-            "not use it before 2025-06-20; use an account that did"
-        ),
-    ),
+    (CLOSED, CLOSED_TOLD),
     (
         re.compile(r"ailed to query available provider packages|ailed to install provider"),
         "the AWS provider cannot be had: check the network or a provider mirror",
