@@ -29,6 +29,10 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would be deleted, and delete nothing.")
     ] = False,
+    state_bucket: Annotated[
+        str | None,
+        typer.Option("--state-bucket", help="S3 bucket of Terraform's states: they go, too."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask (aws asks otherwise).")] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -41,6 +45,7 @@ def sweep(
     from fleetcast.errors import TargetError, UsageError
     from fleetcast.target import Target
     from simulator.units import duration_s
+    from stack.deploy import AwsOptions
     from stack.deploy.sweep import sweep as sweep_leftovers
 
     where = Target.named(target, region=region)
@@ -59,7 +64,14 @@ def sweep(
         typer.echo(line, err=json_)
 
     swept = run_async(
-        sweep_leftovers(where, older_than=age, prefix=prefix, progress=say, dry_run=dry_run)
+        sweep_leftovers(
+            where,
+            older_than=age,
+            prefix=prefix,
+            progress=say,
+            dry_run=dry_run,
+            options=AwsOptions(state_bucket=state_bucket),
+        )
     )
     if json_:
         typer.echo(json.dumps(asdict(swept)))

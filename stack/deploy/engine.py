@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fleetcast.errors import TargetError, UsageError
 from fleetcast.home import deployment_dir
-from stack.deploy.options import AwsOptions
+from stack.deploy.options import DEFAULTS, AwsOptions
 from stack.names import is_production
 from stack.outputs import FILE_NAME as OUTPUTS_FILE
 from stack.outputs import StackOutputs
@@ -27,7 +27,6 @@ Engine = Literal["builtin", "terraform"]
 ENGINE_FILE = "engine.json"
 LOCK_FILE = "lock"
 SYNTH_DIR = "synth"
-DEFAULTS = AwsOptions()
 
 
 def choose_engine(target: Target, engine: str | None) -> Engine:

@@ -121,3 +121,6 @@ class AwsOptions:
         if self.external_id:
             given["external_id"] = self.external_id
         return {name: value for name, value in given.items() if value}
+
+
+DEFAULTS = AwsOptions()

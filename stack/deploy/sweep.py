@@ -12,6 +12,7 @@ from fleetcast.errors import TargetError, UsageError
 from stack.deploy.builtin.apply import check_reachable, open_clients
 from stack.deploy.builtin.types import TYPES
 from stack.deploy.leftovers import find_leftovers
+from stack.deploy.options import DEFAULTS, AwsOptions
 from stack.names import is_production
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ async def sweep(
     prefix: str,
     progress: Callable[[str], None],
     dry_run: bool = False,
+    options: AwsOptions = DEFAULTS,
     now: datetime | None = None,
 ) -> Swept:
     """Deletes environments whose youngest resource is older than a time.
@@ -58,6 +60,7 @@ async def sweep(
         prefix: Of the names of environments; no other is touched.
         progress: Is told each deletion in a line.
         dry_run: Tell what would be deleted, and delete nothing.
+        options: Where states lie: that of an environment that was deleted goes, too.
         now: The time to reckon from; the clock's if not given.
 
     Raises:
@@ -86,6 +89,8 @@ async def sweep(
                 )
             else:
                 await _delete(leftover, clients, swept, progress)
+                if leftover.environment in swept.deleted:
+                    await _forget(leftover.environment, clients, options, swept)
     return swept
 
 
@@ -120,6 +125,20 @@ async def _delete(
     if not failed and not postponed:
         swept.deleted.append(leftover.environment)
         progress(f"deleted {leftover.environment}: {len(leftover.resources)} resources")
+
+
+async def _forget(environment: str, clients: Clients, options: AwsOptions, swept: Swept) -> None:
+    """Deletes the state of an environment that is gone, and the lock of whoever was killed."""
+    if options.state_bucket is None:
+        return
+    key = options.state_key(environment)
+    try:
+        s3 = await clients("s3")
+        for name in (key, f"{key}.tflock"):
+            await s3.delete_object(Bucket=options.state_bucket, Key=name)
+    except (ClientError, BotoCoreError, OSError) as error:
+        told = " ".join(str(error).split())
+        swept.failed.append(f"{environment}: its state in {options.state_bucket}: {told}")
 
 
 def _failure(leftover: Leftover, found: Found, error: BaseException) -> str:

@@ -22,10 +22,16 @@ def test_sweep_tells_and_deletes_what_is_old_enough(
     young = fleetcast("sweep", "--older-than", "1h")
     assert (young.returncode, young.stderr) == (0, "")
     assert young.stdout.splitlines()[-1] == "swept local: 0 deleted, 1 kept"
-    swept = fleetcast("sweep", "--older-than", "0s", "--json")
+    s3 = botocore.session.get_session().create_client("s3", **target.client_kwargs())
+    s3.create_bucket(Bucket="our-states")
+    for name in ("nightly-9", "nightly-8"):
+        s3.put_object(Bucket="our-states", Key=f"fleetcast/{name}/terraform.tfstate", Body=b"{}")
+    swept = fleetcast("sweep", "--older-than", "0s", "--state-bucket", "our-states", "--json")
     assert swept.returncode == 0, swept.stderr
     assert json.loads(swept.stdout) == {"deleted": ["nightly-9"], "kept": [], "failed": []}
     assert kinesis.list_streams()["StreamNames"] == []
+    left = [entry["Key"] for entry in s3.list_objects_v2(Bucket="our-states")["Contents"]]
+    assert left == ["fleetcast/nightly-8/terraform.tfstate"]
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,8 @@ def test_a_night_sweeps_deploys_tests_loads_and_destroys(night: Night) -> None:
     assert said.endswith(f"nightly nightly-7 passed: {night.results}\n")
     assert night.alert == ""
     sweep, check, deploy, e2e, load, destroy = night.calls
-    assert sweep[2:] == ["--target", "aws", "--older-than", "24h", "--prefix", "nightly-", "--yes"]
+    old = ["--older-than", "24h", "--prefix", "nightly-"]
+    assert sweep[2:] == ["--target", "aws", *old, "--yes", "--state-bucket", "our-states"]
     assert "--validate" in check
     assert deploy[-2:] == destroy[-2:] == ["--state-bucket", "our-states"]
     assert e2e[e2e.index("--junitxml") + 1] == str(night.results / "e2e.xml")
