@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from fleetcast.errors import TargetError, UsageError
 from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
-from stack.deploy.access import CLOSED, CLOSED_TOLD, check_timestream
+from stack.deploy.access import check_timestream
 from stack.deploy.builtin.apply import check_reachable
+from stack.deploy.explain import explain
 from stack.preflight.document import Finding
 
 if TYPE_CHECKING:
@@ -328,45 +329,3 @@ def _read_line(line: bytes, errors: list[str], progress: Callable[[str], None] |
         hook = told["hook"]
         seconds = hook.get("elapsed_seconds", 0)
         progress(f"{hook['action']}d {hook['resource']['addr']} ({seconds} s)")
-
-
-def explain(error: str) -> str:
-    """An error of Terraform, with what to do where the cause is known."""
-    for pattern, told in _EXPLAINED:
-        if pattern.search(error):
-            return f"{told} ({error})"
-    return error
-
-
-_EXPLAINED = (
-    (CLOSED, CLOSED_TOLD),
-    (
-        re.compile(r"ailed to query available provider packages|ailed to install provider"),
-        "the AWS provider cannot be had: check the network or a provider mirror",
-    ),
-    (
-        re.compile(r"Error acquiring the state lock"),
-        (
-            "somebody else deploys or destroys this environment, or was killed while doing so: wait, "
-            "or, when nobody does, run terraform force-unlock with the ID that follows"
-        ),
-    ),
-    (
-        re.compile(r"NoSuchBucket|S3 bucket .* does not exist"),
-        "the bucket of --state-bucket is not there: create it, with versioning on",
-    ),
-    (
-        re.compile(r"BucketNotEmpty"),
-        (
-            "the archive still has readings, and this environment keeps them: empty the bucket, or "
-            "deploy with --set destroy_archive_with_stack=true before you destroy"
-        ),
-    ),
-    (
-        re.compile(r"UpdateShardCount.*(LimitExceeded|InvalidArgument|ValidationException)"),
-        (
-            "Kinesis refused the number of shards: it takes twice as many or half as many at a time, "
-            "within the account's limit"
-        ),
-    ),
-)

@@ -12,7 +12,8 @@ import pytest
 
 from fleetcast.errors import UsageError
 from stack import bindings
-from stack.deploy.terraform import OLDEST_WITH_S3_LOCK, explain, find_binary
+from stack.deploy.explain import explain
+from stack.deploy.terraform import OLDEST_WITH_S3_LOCK, find_binary
 
 if TYPE_CHECKING:
     from pathlib import Path
