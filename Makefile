@@ -6,13 +6,19 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint format bench lock clean
+# Scanners and CDKTF's continuation pin what ours pins otherwise: each has an environment of its own.
+SCAN ?= .scan
+CDKTN ?= .cdktn
+
+.PHONY: help setup demo test lint format bench lock clean scan-tools scan cdktn
 
 help:
 	@echo "make demo    deploy, simulate, verify and report on this machine, no AWS account needed"
 	@echo "make test    every test that needs no AWS account"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   the benchmarks; writes benchmarks/RESULTS.md"
+	@echo "make scan    checkov over the synthesized stack, in an environment of its own"
+	@echo "make cdktn   the same stack from CDKTF's continuation, in an environment of its own"
 	@echo "make lock    resolve pyproject.toml into requirements.lock anew"
 
 setup: $(READY)
@@ -43,9 +49,31 @@ format: $(READY)
 bench: $(READY)
 	@$(BIN)/python benchmarks/run_all.py
 
+scan-tools: $(SCAN)/.ready
+
+scan: $(READY) $(SCAN)/.ready
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	  $(BIN)/fleetcast synth --target aws --env scan --out "$$out" >/dev/null && \
+	  $(BIN)/python scripts/scan_stack.py "$$out/stacks/fleetcast-scan"
+
+cdktn: $(READY) $(CDKTN)/.ready
+	@$(BIN)/python scripts/compare_cdktn.py $(CDKTN)/bin/python
+
+$(SCAN)/.ready: requirements-scan.lock
+$(CDKTN)/.ready: requirements-cdktn.lock
+$(SCAN)/.ready $(CDKTN)/.ready:
+	@test -x $(@D)/bin/python || { echo "creating $(@D)"; $(PYTHON) -m venv $(@D); }
+	@echo "installing $< into $(@D)"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --no-annotate
+
 lock: $(READY)
-	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements.lock
+	$(LOCK) pyproject.toml --all-extras -o requirements.lock
+	$(LOCK) requirements-scan.in -o requirements-scan.lock
+	$(LOCK) requirements-cdktn.in -o requirements-cdktn.lock
 
 clean:
-	rm -rf $(VENV) .fleetcast runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SCAN) $(CDKTN) .fleetcast runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 from fleetcast.errors import UsageError
 
@@ -67,17 +69,29 @@ class Target:
     async def client(self, service: str, **config: Any) -> AsyncIterator[Any]:
         """An aiobotocore client of `service` for this target; `config` goes to its `AioConfig`."""
         from aiobotocore.config import AioConfig  # noqa: PLC0415 - keeps --help fast
-        from aiobotocore.session import get_session  # noqa: PLC0415
 
         settings: dict[str, Any] = {
             "s3": {"addressing_style": "path"} if self.name == "local" else {},
             "retries": {"mode": "standard", "max_attempts": 4},
             **config,
         }
-        async with get_session().create_client(
+        async with _session().create_client(
             service, config=AioConfig(**settings), **self.client_kwargs()
         ) as client:
             yield client
+
+
+def _session() -> Any:
+    """The event loop's session: each reads AWS's tables of endpoints anew, which takes 0.1 s."""
+    from aiobotocore.session import get_session  # noqa: PLC0415 - keeps --help fast
+
+    loop = asyncio.get_running_loop()
+    if loop not in _sessions:
+        _sessions[loop] = get_session()
+    return _sessions[loop]
+
+
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
 
 
 def local_port() -> int:

@@ -1,7 +1,8 @@
 """The one door to cdktf and the AWS provider bindings, and the guard that stands in it.
 
-Everything of the Cloud Development Kit is imported here, so that a switch to its continuation
-(cdktn) is made here. Two things are done on the way:
+Everything of the Cloud Development Kit is imported here, so that a switch to its continuation is
+made here: `FLEETCAST_CDK=cdktn` takes cdktn and its bindings, which `make cdktn` installs apart and
+compares. Two things are done on the way:
 
 - The bindings' own `__init__` imports every AWS service, which takes over ten seconds. A bare
   module is put in its place, so that only the services in use are imported.
@@ -27,7 +28,10 @@ from typing import Any
 
 from fleetcast.errors import UsageError
 
-BINDINGS = "cdktf_cdktf_provider_aws"
+# The kit's module, and that of its AWS bindings.
+KITS = {"cdktf": "cdktf_cdktf_provider_aws", "cdktn": "cdktn_provider_aws"}
+KIT = os.environ.get("FLEETCAST_CDK", "cdktf")
+BINDINGS = KITS.get(KIT, "")
 OLDEST_NODE = 18
 # Synthesized JSON of the bindings (made for provider 6.25) is valid for this range.
 PROVIDER_VERSION = ">= 5.100.0, < 7.0.0"
@@ -76,6 +80,8 @@ def _prepare() -> types.ModuleType:
     Raises:
         UsageError: the bindings or Node are not installed.
     """
+    if KIT not in KITS:
+        raise UsageError(f"FLEETCAST_CDK={KIT} is none of {', '.join(KITS)}")
     os.environ["JSII_NODE"] = _find_node()
     os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "1")
     os.environ.setdefault("JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION", "1")
@@ -85,14 +91,15 @@ def _prepare() -> types.ModuleType:
     if "--no-deprecation" not in options:
         os.environ["NODE_OPTIONS"] = f"{options} --no-deprecation".strip()
     spec = importlib.util.find_spec(BINDINGS)
-    if spec is None or importlib.util.find_spec("cdktf") is None:
-        raise UsageError("cdktf is not installed: pip install 'fleetcast[stack]'")
+    if spec is None or importlib.util.find_spec(KIT) is None:
+        how = "pip install 'fleetcast[stack]'" if KIT == "cdktf" else "see make cdktn"
+        raise UsageError(f"{KIT} is not installed: {how}")
     if BINDINGS not in sys.modules:
         bare = types.ModuleType(BINDINGS)
         bare.__path__ = list(spec.submodule_search_locations or [])
         bare.__spec__ = spec
         sys.modules[BINDINGS] = bare
-    return importlib.import_module("cdktf")
+    return importlib.import_module(KIT)
 
 
 cdktf: Any = _prepare()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fleetcast.errors import UsageError
 from fleetcast.target import LOCAL_REGION
+from stack.names import is_production
 
 # CloudWatch Logs accepts these retentions and no others (PutRetentionPolicy).
 LOG_RETENTION_DAYS = (
@@ -17,6 +18,14 @@ LOG_RETENTION_DAYS = (
 )  # fmt: skip
 RESERVED_ENVIRONMENTS = {"aws", "amazon"}
 _ENVIRONMENT = re.compile(r"^[a-z](?:[a-z0-9-]{0,18}[a-z0-9])$")
+# Where Timestream for LiveAnalytics is (the service's endpoints).
+TIMESTREAM_REGIONS = (
+    "ap-northeast-1", "ap-south-1", "ap-southeast-2", "eu-central-1", "eu-west-1", "us-east-1",
+    "us-east-2", "us-west-2",
+)  # fmt: skip
+# The provider's default tags are two, and S3 takes the fewest: 50.
+MAX_TAGS = 48
+_TAG = re.compile(r"[\w\s.:/=+@-]*")
 _REGION = re.compile(r"^[a-z]{2}(?:-[a-z]+)+-\d$")
 TargetName = Literal["local", "aws"]
 
@@ -79,6 +88,29 @@ class StackConfig(BaseModel):
     def _region(cls, value: str) -> str:
         if not _REGION.fullmatch(value):
             raise ValueError("write an AWS region such as us-east-1")
+        if value not in TIMESTREAM_REGIONS:
+            raise ValueError(
+                f"Timestream for LiveAnalytics is not there: use {', '.join(TIMESTREAM_REGIONS)}"
+            )
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _tags(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > MAX_TAGS:
+            raise ValueError(f"AWS takes {MAX_TAGS} tags beside our own")
+        for key, text in value.items():
+            if key.lower().startswith("aws:") or key in {"project", "environment"}:
+                raise ValueError(f"the tag {key!r} is taken: use another key")
+            if not 1 <= len(key) <= 128 or len(text) > 256:  # noqa: PLR2004 - AWS's limits
+                raise ValueError(
+                    f"the tag {key!r} is too long: 128 letters for keys, 256 for values"
+                )
+            if not _TAG.fullmatch(key) or not _TAG.fullmatch(text):
+                raise ValueError(
+                    f"the tag {key!r} has letters that AWS does not take: letters, digits, spaces "
+                    "and _ . : / = + - @ are taken"
+                )
         return value
 
     @field_validator("log_retention_days")
@@ -92,11 +124,29 @@ class StackConfig(BaseModel):
     def _consistent(self) -> Self:
         if self.archive_expire_after_days <= self.archive_infrequent_after_days:
             raise ValueError("archive_expire_after_days must exceed archive_infrequent_after_days")
+        kept_s = self.stream_retention_hours * 3600
+        if self.record_age_s > kept_s:
+            raise ValueError(
+                f"record_age_s={self.record_age_s} is longer than the stream keeps records "
+                f"({kept_s} s): raise stream_retention_hours, or lower it"
+            )
+        if self.iterator_age_limit_ms >= kept_s * 1000:
+            raise ValueError(
+                f"iterator_age_limit_ms={self.iterator_age_limit_ms} is as long as the stream keeps "
+                f"records ({kept_s} s): the alarm would come after the loss"
+            )
         return self
+
+    @property
+    def is_production(self) -> bool:
+        """Whether people depend on the environment, as its name says."""
+        return is_production(self.environment)
 
     @classmethod
     def for_target(cls, target: TargetName, environment: str, **settings: Any) -> StackConfig:
         """The settings for a target: short periods and buffers locally, AWS's usual ones there.
+
+        An environment with the name of a production keeps its archive when it is destroyed.
 
         Raises:
             UsageError: a setting cannot be used, in one line that names it.
@@ -109,6 +159,8 @@ class StackConfig(BaseModel):
             "freshness_limit_s": 60,
         }
         defaults = quick if target == "local" else {}
+        if is_production(environment):
+            defaults = {**defaults, "destroy_archive_with_stack": False}
         try:
             return cls(environment=environment, **{**defaults, **settings})
         except ValidationError as error:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PREFIX = "fleetcast"
+# Parts of an environment's name that say that people depend on it.
+PRODUCTION = {"live", "prd", "prod", "production"}
+
+
+def is_production(environment: str) -> bool:
+    """Whether an environment has the name of a production, such as `prod`, `eu-live` or `prod2`."""
+    return any(part.rstrip("0123456789") in PRODUCTION for part in environment.split("-"))
 
 
 @dataclass(frozen=True, slots=True)

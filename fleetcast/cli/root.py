@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fleetcast import __version__
-from fleetcast.cli import cloud, runs, stack
+from fleetcast.cli import cloud, cost, runs, stack, sweep
 from fleetcast.cli.common import help_if_nothing_asked
 from fleetcast.errors import ExitCode, FleetcastError
 
@@ -30,6 +30,8 @@ app = typer.Typer(
 app.add_typer(cloud.app, name="cloud")
 stack.register(app)
 runs.register(app)
+cost.register(app)
+sweep.register(app)
 
 
 def _version(asked: bool) -> None:

@@ -19,6 +19,7 @@ from fleetcast.cli.common import (
     help_if_nothing_asked,
     run_async,
 )
+from fleetcast.cli.settings import SetOption, TagOption, stack_settings
 
 EngineOption = Annotated[
     str | None,
@@ -28,7 +29,22 @@ EngineOption = Annotated[
         help="builtin (local only, the default there) or terraform (the only one for AWS).",
     ),
 ]
-
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="Profile of the AWS configuration files.")
+]
+RoleOption = Annotated[
+    str | None, typer.Option("--role-arn", help="Role to assume with the credentials at hand.")
+]
+ExternalIdOption = Annotated[
+    str | None, typer.Option("--external-id", help="External id that the role's trust asks for.")
+]
+StateBucketOption = Annotated[
+    str | None,
+    typer.Option("--state-bucket", help="S3 bucket for Terraform's state, with a lock in it."),
+]
+StateRegionOption = Annotated[
+    str | None, typer.Option("--state-region", help="Region of that bucket, if it is another.")
+]
 
 group = typer.Typer(
     help="Look at the stack before it is deployed.",
@@ -51,6 +67,8 @@ def synth(
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("cdktf.out"),
     target: TargetOption = "local",
     region: RegionOption = None,
+    set_: SetOption = None,
+    tag: TagOption = None,
 ) -> None:
     """Write the stack as Terraform JSON: OUT/stacks/fleetcast-ENV/cdk.tf.json."""
     from fleetcast.target import Target
@@ -58,7 +76,9 @@ def synth(
     from stack.synth import synthesize
 
     where = Target.named(target, region=region)
-    config = StackConfig.for_target(where.name, env, region=where.region)
+    config = StackConfig.for_target(
+        where.name, env, region=where.region, **stack_settings(set_, tag)
+    )
     folder = synthesize(config, out)
     typer.echo(str(folder / "cdk.tf.json"))
 
@@ -71,21 +91,31 @@ def deploy(
     plan: Annotated[
         bool, typer.Option("--plan", help="Tell what would change, and change nothing.")
     ] = False,
+    set_: SetOption = None,
+    tag: TagOption = None,
+    profile: ProfileOption = None,
+    role_arn: RoleOption = None,
+    external_id: ExternalIdOption = None,
+    state_bucket: StateBucketOption = None,
+    state_region: StateRegionOption = None,
 ) -> None:
     """Create or update the stack; print what changed."""
     from fleetcast.target import Target
     from stack.config import StackConfig
-    from stack.deploy import changes, choose_engine
+    from stack.deploy import AwsOptions, changes, choose_engine
     from stack.deploy import deploy as deploy_stack
 
     where = Target.named(target, region=region)
-    config = StackConfig.for_target(where.name, env, region=where.region)
+    config = StackConfig.for_target(
+        where.name, env, region=where.region, **stack_settings(set_, tag)
+    )
     chosen = choose_engine(where, engine)
+    options = AwsOptions(profile, role_arn, external_id, state_bucket, state_region)
     if plan:
-        told = run_async(changes(config, where, chosen))
+        told = run_async(changes(config, where, chosen, options=options))
         typer.echo("\n".join([*told, f"plan for {env} on {where.name}: {len(told)} changes"]))
         return
-    outputs = run_async(deploy_stack(config, where, chosen, progress=typer.echo))
+    outputs = run_async(deploy_stack(config, where, chosen, progress=typer.echo, options=options))
     typer.echo(f"deployed {outputs.environment} to {where.name}: stream {outputs.stream_name}")
 
 
@@ -95,21 +125,42 @@ def destroy(
     engine: EngineOption = None,
     region: RegionOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask (aws asks otherwise).")] = False,
+    even_production: Annotated[
+        bool,
+        typer.Option("--even-production", help="Destroy what has the name of a production, too."),
+    ] = False,
+    profile: ProfileOption = None,
+    role_arn: RoleOption = None,
+    external_id: ExternalIdOption = None,
+    state_bucket: StateBucketOption = None,
+    state_region: StateRegionOption = None,
 ) -> None:
-    """Delete every resource of the environment, the archive included."""
+    """Delete every resource of the environment, the archive included unless it is a production."""
     from fleetcast.errors import UsageError
     from fleetcast.target import Target
     from stack.config import StackConfig
-    from stack.deploy import choose_engine
+    from stack.deploy import AwsOptions, choose_engine
     from stack.deploy import destroy as destroy_stack
+    from stack.deploy.engine import refuse_production
 
     where = Target.named(target, region=region)
+    options = AwsOptions(profile, role_arn, external_id, state_bucket, state_region)
+    refuse_production(env, even=even_production)
     if where.name == "aws" and not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"destroying {env!r} on AWS needs --yes where nobody can be asked")
         typer.confirm(f"Destroy environment {env!r} on AWS in {where.region}?", abort=True)
     config = StackConfig.for_target(where.name, env, region=where.region)
-    run_async(destroy_stack(config, where, choose_engine(where, engine), progress=typer.echo))
+    run_async(
+        destroy_stack(
+            config,
+            where,
+            choose_engine(where, engine),
+            progress=typer.echo,
+            options=options,
+            even_production=even_production,
+        )
+    )
     typer.echo(f"destroyed {env} on {where.name}")
 
 
@@ -125,6 +176,8 @@ def check(
     validate: Annotated[
         bool, typer.Option("--validate", help="Let Terraform validate it, too.")
     ] = False,
+    set_: SetOption = None,
+    tag: TagOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Check names, policies, encryption and alarms before anything is deployed. Exit 1 if wrong."""
@@ -138,7 +191,8 @@ def check(
     where = Target.named(target, region=region)
     with tempfile.TemporaryDirectory(prefix="fleetcast-check-") as out:
         if folder is None:
-            config = StackConfig.for_target(where.name, env, region=where.region)
+            settings = stack_settings(set_, tag)
+            config = StackConfig.for_target(where.name, env, region=where.region, **settings)
             folder = synthesize(config, Path(out))
         found = check_stack(folder, env)
         if validate:

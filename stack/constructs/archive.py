@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 PREFIX = "readings/"
 ERROR_PREFIX = "errors/"
+UNFINISHED_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,18 @@ def _lifecycle(scope: Scope, bucket: Any, versioned: Any) -> None:
                         noncurrent_days=config.archive_infrequent_after_days
                     )
                 ],
-            )
+            ),
+            # Parts of uploads that nobody completed are billed, and seen by nobody.
+            module.S3BucketLifecycleConfigurationRule(
+                id="unfinished-uploads",
+                status="Enabled",
+                filter=[module.S3BucketLifecycleConfigurationRuleFilter(prefix="")],
+                abort_incomplete_multipart_upload=[
+                    module.S3BucketLifecycleConfigurationRuleAbortIncompleteMultipartUpload(
+                        days_after_initiation=UNFINISHED_DAYS
+                    )
+                ],
+            ),
         ],
     )
 

@@ -27,7 +27,7 @@ def encryption_key(scope: Scope) -> Any:
         "key",
         description=f"fleetcast telemetry of environment {scope.config.environment}",
         enable_key_rotation=True,
-        deletion_window_in_days=7,
+        deletion_window_in_days=30 if scope.config.is_production else 7,
         policy=policy(
             {
                 "Sid": "AccountDelegatesToIam",

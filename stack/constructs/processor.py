@@ -39,7 +39,7 @@ def signing_secret(scope: Scope, key: Any) -> Any:
         name=scope.names("signing-key"),
         description="HMAC key of the readings",
         kms_key_id=key.arn,
-        recovery_window_in_days=0,
+        recovery_window_in_days=30 if scope.config.is_production else 0,
     )
     module = aws.data_aws_secretsmanager_random_password
     drawn = module.DataAwsSecretsmanagerRandomPassword(

@@ -7,5 +7,6 @@ runs the real thing, on the local cloud or on AWS.
 from __future__ import annotations
 
 from stack.deploy.engine import Engine, changes, choose_engine, deploy, destroy
+from stack.deploy.options import AwsOptions
 
-__all__ = ["Engine", "changes", "choose_engine", "deploy", "destroy"]
+__all__ = ["AwsOptions", "Engine", "changes", "choose_engine", "deploy", "destroy"]

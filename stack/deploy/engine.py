@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from fleetcast.errors import TargetError, UsageError
 from fleetcast.home import deployment_dir
+from stack.deploy.options import DEFAULTS, AwsOptions
+from stack.names import is_production
 from stack.outputs import FILE_NAME as OUTPUTS_FILE
 from stack.outputs import StackOutputs
 
@@ -43,7 +45,12 @@ def choose_engine(target: Target, engine: str | None) -> Engine:
 
 
 async def deploy(
-    config: StackConfig, target: Target, engine: Engine, *, progress: Callable[[str], None]
+    config: StackConfig,
+    target: Target,
+    engine: Engine,
+    *,
+    progress: Callable[[str], None],
+    options: AwsOptions = DEFAULTS,
 ) -> StackOutputs:
     """Creates the environment, or updates it to the configuration.
 
@@ -52,6 +59,7 @@ async def deploy(
         target: Where to.
         engine: With which engine.
         progress: Is told each step in a line.
+        options: As whom, and where the state lies.
 
     Raises:
         UsageError: the configuration or the tools cannot be used; nothing was touched.
@@ -60,9 +68,10 @@ async def deploy(
     from stack.synth import synthesize  # noqa: PLC0415 - starts Node
 
     choose_engine(target, engine)
+    options.check(target, engine)
     folder = deployment_dir(target.name, config.environment)
     with _locked(folder, config.environment):
-        _claim(folder, engine, config.environment)
+        options = _claim(folder, engine, config.environment, options)
         if engine == "builtin":
             from stack.deploy.builtin import apply as applied  # noqa: PLC0415
 
@@ -73,13 +82,15 @@ async def deploy(
         else:
             from stack.deploy import terraform  # noqa: PLC0415
 
-            values = await terraform.apply(synthesized, folder, target, progress)
+            values = await terraform.apply(synthesized, folder, target, options, progress)
         outputs = StackOutputs.from_mapping(values)
         outputs.save(target.name)
     return outputs
 
 
-async def changes(config: StackConfig, target: Target, engine: Engine) -> list[str]:
+async def changes(
+    config: StackConfig, target: Target, engine: Engine, *, options: AwsOptions = DEFAULTS
+) -> list[str]:
     """What a deploy would do, `action address` each; empty where nothing differs. Changes nothing.
 
     Raises:
@@ -89,9 +100,10 @@ async def changes(config: StackConfig, target: Target, engine: Engine) -> list[s
     from stack.synth import synthesize  # noqa: PLC0415 - starts Node
 
     choose_engine(target, engine)
+    options.check(target, engine)
     folder = deployment_dir(target.name, config.environment)
     with _locked(folder, config.environment), tempfile.TemporaryDirectory() as out:
-        _check_claim(folder, engine, config.environment)
+        options = _check_claim(folder, engine, config.environment, options)
         synthesized = synthesize(config, Path(out))
         if engine == "builtin":
             from stack.deploy.builtin import apply as applied  # noqa: PLC0415
@@ -100,23 +112,40 @@ async def changes(config: StackConfig, target: Target, engine: Engine) -> list[s
             return await applied.changes(synthesized, folder, target)
         from stack.deploy import terraform  # noqa: PLC0415
 
-        return await terraform.changes(synthesized, folder, target)
+        return await terraform.changes(synthesized, folder, target, options)
 
 
 async def destroy(
-    config: StackConfig, target: Target, engine: Engine, *, progress: Callable[[str], None]
+    config: StackConfig,
+    target: Target,
+    engine: Engine,
+    *,
+    progress: Callable[[str], None],
+    options: AwsOptions = DEFAULTS,
+    even_production: bool = False,
 ) -> None:
     """Deletes all that the environment consists of.
 
+    Args:
+        config: What was deployed.
+        target: Where.
+        engine: With which engine.
+        progress: Is told each step in a line.
+        options: As whom, and where the state lies.
+        even_production: Whether an environment with the name of a production may be destroyed.
+
     Raises:
-        UsageError: nothing is deployed under that name, or another engine did it.
+        UsageError: nothing is deployed under that name, another engine did it, or it is production.
         TargetError: the target refused or failed; what is left is remembered.
     """
+    options.check(target, engine)
+    refuse_production(config.environment, even=even_production)
     folder = deployment_dir(target.name, config.environment)
-    if not (folder / ENGINE_FILE).exists():
+    # With the state in a bucket, another machine can destroy what this one never deployed.
+    if not (folder / ENGINE_FILE).exists() and options.state_bucket is None:
         raise UsageError(f"nothing is deployed as {config.environment!r} on {target.name}")
     with _locked(folder, config.environment):
-        _claim(folder, engine, config.environment)
+        options = _claim(folder, engine, config.environment, options)
         if engine == "builtin":
             from stack.deploy.builtin import apply as applied  # noqa: PLC0415
 
@@ -125,32 +154,51 @@ async def destroy(
         else:
             from stack.deploy import terraform  # noqa: PLC0415
 
-            name = f"fleetcast-{config.environment}"
-            synthesized = folder / SYNTH_DIR / "stacks" / name
-            await terraform.destroy(synthesized, folder, target, progress)
+            synthesized = folder / SYNTH_DIR / "stacks" / f"fleetcast-{config.environment}"
+            if not synthesized.exists():
+                from stack.synth import synthesize  # noqa: PLC0415 - starts Node
+
+                synthesized = synthesize(config, folder / SYNTH_DIR)
+            await terraform.destroy(synthesized, folder, target, options, progress)
         (folder / OUTPUTS_FILE).unlink(missing_ok=True)
         (folder / ENGINE_FILE).unlink()
         shutil.rmtree(folder / SYNTH_DIR, ignore_errors=True)
 
 
-def _check_claim(folder: Path, engine: Engine, environment: str) -> bool:
-    """Whether the environment is the engine's already; two never work on one environment."""
+def refuse_production(environment: str, *, even: bool) -> None:
+    """Makes sure that no production is destroyed by mistake.
+
+    Raises:
+        UsageError: it has the name of one, and `even` does not say that it may be.
+    """
+    if is_production(environment) and not even:
+        raise UsageError(
+            f"environment {environment!r} has the name of a production and is protected: "
+            "destroy it with --even-production"
+        )
+
+
+def _check_claim(folder: Path, engine: Engine, environment: str, options: AwsOptions) -> AwsOptions:
+    """Options as remembered of an environment; two engines never work on one."""
     path = folder / ENGINE_FILE
     if not path.exists():
-        return False
-    other = json.loads(path.read_text())["engine"]
+        return options
+    told = json.loads(path.read_text())
+    other = told["engine"]
     if other != engine:
         raise UsageError(
             f"environment {environment!r} was deployed with engine {other}: "
             f"use --engine {other}, or destroy it first"
         )
-    return True
+    return options.with_remembered(told, environment)
 
 
-def _claim(folder: Path, engine: Engine, environment: str) -> None:
-    """Remembers the engine."""
-    if not _check_claim(folder, engine, environment):
-        (folder / ENGINE_FILE).write_text(json.dumps({"engine": engine}) + "\n")
+def _claim(folder: Path, engine: Engine, environment: str, options: AwsOptions) -> AwsOptions:
+    """Remembers the engine and where the state lies; returns the options as they are from now on."""
+    options = _check_claim(folder, engine, environment, options)
+    told = {"engine": engine, **{k: v for k, v in options.remembered().items() if v}}
+    (folder / ENGINE_FILE).write_text(json.dumps(told) + "\n")
+    return options
 
 
 @contextmanager

@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from fleetcast.errors import TargetError, UsageError
 from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
+from stack.deploy.access import check_timestream
 from stack.deploy.builtin.apply import check_reachable
+from stack.deploy.explain import explain
 from stack.preflight.document import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleetcast.target import Target
+    from stack.deploy.options import AwsOptions
 
 OLDEST = (1, 5)
+# Locks in S3 without a table of their own.
+OLDEST_WITH_S3_LOCK = (1, 10)
 OVERRIDE_FILE = "fleetcast_override.tf.json"
 LOG_FILE = "terraform.log"
 STATE_FILE = "terraform.tfstate"
@@ -37,7 +42,11 @@ _VERSION = re.compile(r"Terraform v(\d+)\.(\d+)")
 
 
 async def apply(
-    synthesized: Path, folder: Path, target: Target, progress: Callable[[str], None]
+    synthesized: Path,
+    folder: Path,
+    target: Target,
+    options: AwsOptions,
+    progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Runs init, plan and apply; returns the outputs.
 
@@ -45,7 +54,8 @@ async def apply(
         UsageError: Terraform is missing or too old.
         TargetError: Terraform failed; its log is in the deployment's folder.
     """
-    terraform = await _prepare(synthesized, folder, target)
+    terraform = await _prepare(synthesized, folder, target, options)
+    await check_timestream(target, options)
     progress("terraform plan")
     await terraform.run("plan", f"-out={PLAN_FILE}")
     progress("terraform apply")
@@ -55,7 +65,11 @@ async def apply(
 
 
 async def destroy(
-    synthesized: Path, folder: Path, target: Target, progress: Callable[[str], None]
+    synthesized: Path,
+    folder: Path,
+    target: Target,
+    options: AwsOptions,
+    progress: Callable[[str], None],
 ) -> None:
     """Runs destroy.
 
@@ -63,26 +77,55 @@ async def destroy(
         UsageError: Terraform is missing or too old.
         TargetError: Terraform failed; its log is in the deployment's folder.
     """
-    terraform = await _prepare(synthesized, folder, target)
+    terraform = await _prepare(synthesized, folder, target, options)
     progress("terraform destroy")
     await terraform.run("destroy", "-auto-approve", progress=progress)
 
 
-async def changes(synthesized: Path, folder: Path, target: Target) -> list[str]:
-    """What an apply would do: `action address` each; empty where nothing differs.
+async def changes(
+    synthesized: Path, folder: Path, target: Target, options: AwsOptions
+) -> list[str]:
+    """What an apply would do: `action address (arguments)` each; empty where nothing differs.
 
     Raises:
         UsageError: Terraform is missing or too old.
         TargetError: Terraform failed.
     """
-    terraform = await _prepare(synthesized, folder, target)
+    terraform = await _prepare(synthesized, folder, target, options)
     await terraform.run("plan", f"-out={PLAN_FILE}")
-    told = json.loads(await terraform.read("show", "-json", PLAN_FILE))
-    return [
-        f"{'/'.join(change['change']['actions'])} {change['address']}"
-        for change in told.get("resource_changes", [])
-        if change["change"]["actions"] not in (["no-op"], ["read"])
-    ]
+    return read_changes(json.loads(await terraform.read("show", "-json", PLAN_FILE)))
+
+
+def read_changes(plan: dict[str, Any]) -> list[str]:
+    """The lines of `changes` from a plan as Terraform shows it.
+
+    Of what differs, only arguments that the stack gives are named, not what AWS computes of them.
+    """
+    given = {
+        resource["address"]: set(resource.get("expressions", ()))
+        for resource in plan["configuration"]["root_module"].get("resources", ())
+    }
+    told = []
+    for change in plan.get("resource_changes", ()):
+        planned, address = change["change"], change["address"]
+        actions = planned["actions"]
+        if actions in (["no-op"], ["read"]):
+            continue
+        action = "/".join(actions) if len(actions) == 1 else "replace"
+        line = f"{action} {address}"
+        if action in {"update", "replace"}:
+            before, after = planned["before"], planned["after"]
+            unknown = planned.get("after_unknown") or {}
+            changed = {
+                # Default tags are the provider's: they show in all tags only.
+                "tags" if name == "tags_all" else name
+                for name in before.keys() | after.keys() | unknown.keys()
+                if name in given.get(address, ()) or name == "tags_all"
+                if unknown.get(name) or before.get(name) != after.get(name)
+            }
+            line += f" ({', '.join(sorted(changed))})"
+        told.append(line)
+    return told
 
 
 async def validate(synthesized: Path) -> list[Finding]:
@@ -145,8 +188,10 @@ class Terraform:
                 await asyncio.wait_for(process.wait(), STOP_S)
             raise
         if code:
-            first = errors[0] if errors else f"exit code {code}"
-            raise TargetError(f"terraform {command}: {explain(first)} (all of it: {self._log})")
+            # The first error, unless the cause of one is known.
+            told = [explain(error) for error in errors] or [f"exit code {code}"]
+            known = [now for now, error in zip(told, errors, strict=False) if now != error]
+            raise TargetError(f"terraform {command}: {(known or told)[0]} (all of it: {self._log})")
 
     async def read(self, command: str, *arguments: str, taken: tuple[int, ...] = (0,)) -> str:
         """Runs a command that tells something; returns what it prints.
@@ -181,10 +226,12 @@ class Terraform:
             limit=16 * 1024 * 1024,
             # Ctrl-C at a terminal goes to us alone, and we pass it on once.
             start_new_session=True,
+            # States and plans have the signing key in them.
+            umask=0o077,
         )
 
 
-async def find_binary() -> str:
+async def find_binary(oldest: tuple[int, int] = OLDEST) -> str:
     """The terraform binary: `FLEETCAST_TERRAFORM`, or the first on the path.
 
     Raises:
@@ -192,7 +239,9 @@ async def find_binary() -> str:
     """
     wanted = os.environ.get("FLEETCAST_TERRAFORM", "terraform")
     binary = shutil.which(wanted)
-    needed = f"Terraform {OLDEST[0]}.{OLDEST[1]} or newer"
+    needed = f"Terraform {oldest[0]}.{oldest[1]} or newer"
+    if oldest > OLDEST:
+        needed += " (for a state in S3 with a lock)"
     if binary is None:
         raise UsageError(f"{needed} is needed and {wanted!r} was not found: install it")
     process = await asyncio.create_subprocess_exec(
@@ -201,26 +250,57 @@ async def find_binary() -> str:
     out, _ = await process.communicate()
     found = _VERSION.search(out.decode("utf-8", "replace"))
     version = (int(found.group(1)), int(found.group(2))) if found else (0, 0)
-    if version < OLDEST:
+    if version < oldest:
         told = f"{version[0]}.{version[1]}" if found else "something else"
         raise UsageError(f"{needed} is needed and {binary} is {told}: upgrade it")
     return binary
 
 
-async def _prepare(synthesized: Path, folder: Path, target: Target) -> Terraform:
-    binary = await find_binary()
+async def _prepare(
+    synthesized: Path, folder: Path, target: Target, options: AwsOptions
+) -> Terraform:
+    binary = await find_binary(OLDEST_WITH_S3_LOCK if options.state_bucket else OLDEST)
     if target.name == "local":
         await check_reachable(target)
-    # The state stays beside the outputs, however often the stack is synthesized.
-    override: dict[str, Any] = {
-        "terraform": {"backend": {"local": {"path": str(folder / STATE_FILE)}}}
-    }
-    if target.endpoint_url is not None:
-        override["provider"] = {"aws": [_local_provider(target.endpoint_url)]}
+    environment = synthesized.name.removeprefix("fleetcast-")
+    override = _override(environment, folder, target, options)
     (synthesized / OVERRIDE_FILE).write_text(json.dumps(override, indent=1) + "\n")
     terraform = Terraform(binary, synthesized, folder / LOG_FILE)
     await terraform.run("init", "-reconfigure")
     return terraform
+
+
+def _override(
+    environment: str, folder: Path, target: Target, options: AwsOptions
+) -> dict[str, Any]:
+    """What is Terraform's business alone, beside the synthesized stack: the state, and as whom."""
+    if options.state_bucket:
+        arguments = options.backend(environment, target)
+        if target.endpoint_url is not None:
+            arguments |= _local_backend(target.endpoint_url)
+        backend = {"s3": arguments}
+    else:
+        # The state stays beside the outputs, however often the stack is synthesized.
+        backend = {"local": {"path": str(folder / STATE_FILE)}}
+    override: dict[str, Any] = {"terraform": {"backend": backend}}
+    provider = options.provider()
+    if target.endpoint_url is not None:
+        provider |= _local_provider(target.endpoint_url)
+    if provider:
+        override["provider"] = {"aws": [provider]}
+    return override
+
+
+def _local_backend(endpoint_url: str) -> dict[str, Any]:
+    return {
+        "access_key": LOCAL_ACCESS_KEY,
+        "secret_key": LOCAL_SECRET_KEY,
+        "skip_credentials_validation": True,
+        "skip_metadata_api_check": True,
+        "skip_requesting_account_id": True,
+        "use_path_style": True,
+        "endpoints": {"s3": endpoint_url, "sts": endpoint_url},
+    }
 
 
 def _local_provider(endpoint_url: str) -> dict[str, Any]:
@@ -249,18 +329,3 @@ def _read_line(line: bytes, errors: list[str], progress: Callable[[str], None] |
         hook = told["hook"]
         seconds = hook.get("elapsed_seconds", 0)
         progress(f"{hook['action']}d {hook['resource']['addr']} ({seconds} s)")
-
-
-def explain(error: str) -> str:
-    """An error of Terraform, with what to do where the cause is known."""
-    if "AccessDenied" in error and "imestream" in error:
-        return (
-            "AWS refused Timestream: Amazon Timestream for LiveAnalytics is closed to accounts "
-            f"that did not use it before 2025-06-20; use an account that did ({error})"
-        )
-    if (
-        "ailed to query available provider packages" in error
-        or "ailed to install provider" in error
-    ):
-        return f"the AWS provider cannot be had: check the network or a provider mirror ({error})"
-    return error

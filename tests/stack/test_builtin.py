@@ -232,6 +232,36 @@ async def test_a_failure_keeps_what_was_done_and_the_next_apply_goes_on(
     assert await deployment.queues() == []
 
 
+async def test_what_a_failed_apply_made_can_be_destroyed(deployment: Deployment) -> None:
+    async with deployment.target.client("kinesis") as kinesis:
+        await kinesis.create_stream(StreamName="stream-x", ShardCount=1)
+        with pytest.raises(TargetError, match="already exists"):
+            await deployment.apply()
+        said = await deployment.destroy()
+        assert "deleted aws_sqs_queue.first" in said
+        assert await deployment.queues() == []
+        # What was in the way is somebody else's, and stays.
+        assert (await kinesis.list_streams())["StreamNames"] == ["stream-x"]
+        await kinesis.delete_stream(StreamName="stream-x")
+
+
+async def test_a_number_of_shards_that_kinesis_refuses_is_told_and_changes_nothing(
+    deployment: Deployment,
+) -> None:
+    await deployment.apply()
+    deployment.resources["aws_kinesis_stream"]["stream"]["shard_count"] = 5
+    with pytest.raises(
+        TargetError, match=r"^aws_kinesis_stream\.stream: .*UpdateShardCount"
+    ) as told:
+        await deployment.apply()
+    assert "\n" not in str(told.value)
+    async with deployment.target.client("kinesis") as kinesis:
+        summary = await kinesis.describe_stream_summary(StreamName="stream-x")
+    assert summary["StreamDescriptionSummary"]["OpenShardCount"] == 1
+    deployment.resources["aws_kinesis_stream"]["stream"]["shard_count"] = 2
+    assert (await deployment.apply())["aws_kinesis_stream.stream"] == "updated"
+
+
 async def test_the_state_is_for_its_owner_only(deployment: Deployment) -> None:
     await deployment.apply()
     state = deployment.folder / "builtin.state.json"

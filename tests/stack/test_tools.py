@@ -12,7 +12,8 @@ import pytest
 
 from fleetcast.errors import UsageError
 from stack import bindings
-from stack.deploy.terraform import explain, find_binary
+from stack.deploy.explain import explain
+from stack.deploy.terraform import OLDEST_WITH_S3_LOCK, find_binary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,16 @@ async def test_a_terraform_that_is_too_old_is_told(
 
 
 @pytest.mark.asyncio
+async def test_a_lock_in_s3_needs_a_newer_terraform(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = script(tmp_path / "tf", "echo 'Terraform v1.9.8'")
+    monkeypatch.setenv("FLEETCAST_TERRAFORM", str(old))
+    with pytest.raises(UsageError, match=r"^Terraform 1\.10 or newer \(for a state in S3"):
+        await find_binary(OLDEST_WITH_S3_LOCK)
+
+
+@pytest.mark.asyncio
 async def test_the_oldest_terraform_that_is_served_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -87,7 +98,48 @@ async def test_the_oldest_terraform_that_is_served_is_taken(
     assert await find_binary() == str(binary)
 
 
-def test_an_account_that_timestream_refuses_is_told_why() -> None:
-    refused = "creating Timestream Database: AccessDeniedException: only existing customers"
-    assert "closed to accounts that did not use it before 2025-06-20" in explain(refused)
-    assert explain("some other error") == "some other error"
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            (
+                "creating Timestream Database (x): operation error Timestream Write: CreateDatabase, "
+                "https response error StatusCode: 403, AccessDeniedException: Only existing Timestream "
+                "for LiveAnalytics customers can access the service. Reach out to AWS support."
+            ),
+            "closed to accounts that did not use it before 2025-06-20",
+        ),
+        (
+            "Error acquiring the state lock Error message: operation error S3: PutObject ...",
+            "somebody else deploys or destroys this environment",
+        ),
+        ("Error refreshing state: NoSuchBucket", "the bucket of --state-bucket is not there"),
+        ("deleting S3 Bucket (x): BucketNotEmpty: The bucket", "the archive still has readings"),
+        (
+            (
+                "updating Kinesis Stream (x): operation error Kinesis: UpdateShardCount, "
+                "LimitExceededException"
+            ),
+            "it takes twice as many or half as many at a time",
+        ),
+        ("Failed to query available provider packages", "check the network or a provider mirror"),
+    ],
+)
+def test_an_error_whose_cause_is_known_is_told_with_what_to_do(error: str, text: str) -> None:
+    assert text in explain(error)
+    assert explain(error).endswith(f"({error})")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "some other error",
+        # A permission that is lacking is another thing than a service that is closed.
+        (
+            "creating Timestream Database: AccessDeniedException: User: arn:aws:iam::1:user/x is not "
+            "authorized to perform: timestream:CreateDatabase"
+        ),
+    ],
+)
+def test_other_errors_are_told_as_they_are(error: str) -> None:
+    assert explain(error) == error

@@ -58,7 +58,7 @@ async def apply(
     """
     plan = read_plan(synthesized)
     state = State(folder)
-    async with _clients(target) as clients:
+    async with open_clients(target) as clients:
         return await _Application(plan, state, clients, progress).run()
 
 
@@ -69,7 +69,7 @@ async def destroy(folder: Path, target: Target, progress: Callable[[str], None])
         TargetError: an API call failed; what is left is remembered.
     """
     state = State(folder)
-    async with _clients(target) as clients:
+    async with open_clients(target) as clients:
         await _delete(state, set(state.entries), clients, progress)
 
 
@@ -82,12 +82,12 @@ async def changes(synthesized: Path, folder: Path, target: Target) -> list[str]:
     """
     plan = read_plan(synthesized)
     state = State(folder)
-    async with _clients(target) as clients:
+    async with open_clients(target) as clients:
         return await _Application(plan, state, clients, lambda _: None).preview()
 
 
 @asynccontextmanager
-async def _clients(target: Target) -> AsyncIterator[Clients]:
+async def open_clients(target: Target) -> AsyncIterator[Clients]:
     """Clients by service, made when first asked for and closed at the end."""
     made: dict[str, asyncio.Task[Any]] = {}
     async with AsyncExitStack() as stack:

@@ -17,7 +17,11 @@ async def _create_key(clients: Clients, new: Arguments) -> dict[str, Any]:
     kms = await clients("kms")
     tags = [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in tag_list(new)]
     answer = await kms.create_key(
-        Description=new.get("description", ""), Policy=new["policy"], Tags=tags
+        Description=new.get("description", ""),
+        KeyUsage="ENCRYPT_DECRYPT",
+        KeySpec="SYMMETRIC_DEFAULT",
+        Policy=new["policy"],
+        Tags=tags,
     )
     key = answer["KeyMetadata"]
     if new.get("enable_key_rotation"):
@@ -86,11 +90,12 @@ async def _delete_alias(clients: Clients, have: Mapping[str, Any]) -> None:
 
 async def _create_role(clients: Clients, new: Arguments) -> dict[str, Any]:
     iam = await clients("iam")
+    more = {"Description": new["description"]} if new.get("description") else {}
     answer = await iam.create_role(
         RoleName=new["name"],
         AssumeRolePolicyDocument=new["assume_role_policy"],
-        Description=new.get("description", ""),
         Tags=tag_list(new),
+        **more,
     )
     return {"id": new["name"], "name": new["name"], "arn": answer["Role"]["Arn"]}
 
@@ -105,7 +110,8 @@ async def _update_role(
 ) -> dict[str, Any]:
     iam, name = await clients("iam"), have["name"]
     await iam.update_assume_role_policy(RoleName=name, PolicyDocument=new["assume_role_policy"])
-    await iam.update_role(RoleName=name, Description=new.get("description", ""))
+    if old.get("description") != new.get("description"):
+        await iam.update_role(RoleName=name, Description=new.get("description", ""))
     changed, removed = tag_changes(old, new)
     if changed:
         tags = [{"Key": key, "Value": value} for key, value in changed.items()]

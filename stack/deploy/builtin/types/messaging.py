@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _QUEUE_ATTRIBUTES = {
     "message_retention_seconds": ("MessageRetentionPeriod", "345600"),
     "visibility_timeout_seconds": ("VisibilityTimeout", "30"),
+    "max_message_size": ("MaximumMessageSize", "262144"),
     "kms_master_key_id": ("KmsMasterKeyId", ""),
     "kms_data_key_reuse_period_seconds": ("KmsDataKeyReusePeriodSeconds", "300"),
 }

@@ -144,6 +144,9 @@ def _lifecycle(new: Arguments) -> dict[str, Any]:
             ]
         if rule.get("expiration"):
             made["Expiration"] = {"Days": int(block(rule["expiration"])["days"])}
+        if rule.get("abort_incomplete_multipart_upload"):
+            days = int(block(rule["abort_incomplete_multipart_upload"])["days_after_initiation"])
+            made["AbortIncompleteMultipartUpload"] = {"DaysAfterInitiation": days}
         if rule.get("noncurrent_version_expiration"):
             days = int(block(rule["noncurrent_version_expiration"])["noncurrent_days"])
             made["NoncurrentVersionExpiration"] = {"NoncurrentDays": days}
@@ -236,6 +239,7 @@ TYPES = {
                 "transition": {"days": None, "storage_class": None},
                 "expiration": {"days": None},
                 "noncurrent_version_expiration": {"noncurrent_days": None},
+                "abort_incomplete_multipart_upload": {"days_after_initiation": None},
             }
         },
     ),

@@ -83,6 +83,10 @@ def _s3_destination(new: Arguments) -> dict[str, Any]:
             "IntervalInSeconds": int(s3.get("buffering_interval", 300)),
         },
         "CompressionFormat": s3.get("compression_format", "UNCOMPRESSED"),
+        # What the provider says, too, where it is told nothing of them.
+        "CustomTimeZone": "UTC",
+        "FileExtension": "",
+        "DataFormatConversionConfiguration": {"Enabled": False},
         "EncryptionConfiguration": {"KMSEncryptionConfig": {"AWSKMSKeyARN": s3["kms_key_arn"]}}
         if s3.get("kms_key_arn")
         else {"NoEncryptionConfig": "NoEncryption"},
