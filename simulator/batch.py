@@ -46,7 +46,7 @@ ROW = np.dtype(
 Rows = NDArray[Any]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Batch:
     """Some readings in the order in which they leave.
 
@@ -57,6 +57,8 @@ class Batch:
         largest: No reading of the batch has more bytes, payload and key together.
         shards: Where each landed, where the target told.
         sequence_numbers: As what each landed, where the target told.
+        own_keys: Whether every key is its device's name.
+        groups: How many readings, one after the other, make a record each; None is one by one.
     """
 
     rows: Rows
@@ -65,6 +67,8 @@ class Batch:
     largest: int
     shards: list[str | None] | None = None
     sequence_numbers: list[str | None] | None = None
+    own_keys: bool = False
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -84,6 +88,7 @@ class Batch:
             self.largest,
             self.shards and self.shards[chosen],
             self.sequence_numbers and self.sequence_numbers[chosen],
+            self.own_keys,
         )
 
     def take(self, chosen: NDArray[np.intp]) -> Batch:
@@ -95,12 +100,13 @@ class Batch:
             self.largest,
             self.shards and pick(self.shards, chosen),
             self.sequence_numbers and pick(self.sequence_numbers, chosen),
+            self.own_keys,
         )
 
     @staticmethod
     def joined(batches: Sequence[Batch]) -> Batch:
         """Batches one after the other, as one. Where they landed is not kept."""
-        if len(batches) == 1:
+        if len(batches) == 1 and batches[0].groups is None:
             return batches[0]
         payloads: list[bytes] = []
         keys: list[str] = []
@@ -108,7 +114,13 @@ class Batch:
             payloads += batch.payloads
             keys += batch.keys
         rows = np.concatenate([batch.rows for batch in batches])
-        return Batch(rows, payloads, keys, max((batch.largest for batch in batches), default=0))
+        return Batch(
+            rows,
+            payloads,
+            keys,
+            max((batch.largest for batch in batches), default=0),
+            own_keys=all(batch.own_keys for batch in batches),
+        )
 
     def fail(self) -> None:
         """Sets the outcome of readings that were surely not taken; some may have landed before."""
@@ -141,7 +153,7 @@ def batch_of(fleet: Fleet, block: Block, payloads: list[bytes]) -> Batch:
         else block.partition_key
     )
     largest = max(map(len, payloads), default=0) + 4 * max(map(len, keys), default=0)
-    return Batch(rows, payloads, keys, largest)
+    return Batch(rows, payloads, keys, largest, own_keys=block.partition_key is None)
 
 
 def scheduled_ns(start_ms: int, scheduled_s: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -56,17 +56,21 @@ class Encoder:
     def encode(self, block: Block) -> list[bytes]:
         """Payloads of a block, in its order."""
         texts = self._texts(block)
-        payloads = self._closed(texts)
+        # Without a signature a text is whole; where it is broken, another payload takes its place.
+        payloads = self._signer.signed(texts) if self._signer else texts.copy()
         for index in np.flatnonzero(block.fault).tolist():
             spec = self._fleet.scenario.faults[int(block.fault[index]) - 1]
             if isinstance(spec, Corrupt):
                 device, seq = int(block.device_index[index]), int(block.seq[index])
                 how = corruption_of(spec, self._fleet.scenario.seed, device, seq)
-                payloads[index] = self._broken(texts[index].decode(), how, seq)
+                text = texts[index].decode()
+                if self._signer is None:
+                    text = text[:-1]
+                payloads[index] = self._broken(text, how, seq)
         return payloads
 
     def _texts(self, block: Block) -> list[bytes]:
-        """Readings without signature and closing brace."""
+        """Readings up to their signature; whole, where there is none."""
         kinds = np.flatnonzero(np.bincount(block.class_index, minlength=len(self._classes)))
         if len(kinds) == 1:
             return self._texts_of(block, int(kinds[0]), None)
@@ -98,7 +102,7 @@ class Encoder:
             self._site_texts(devices),
             repeat(b'","ts":'),
             _whole(block.ts_ms[places]),
-            repeat(b',"v":1'),
+            repeat(b',"v":1' if self._signer else b',"v":1}'),
         ]
         return list(map(b"".join, zip(*columns, strict=False)))
 
@@ -112,14 +116,10 @@ class Encoder:
                     self._sites[number] = self._fleet.site_name(device).encode()
             return [self._sites[number] for number in numbers]
 
-    def _closed(self, texts: list[bytes]) -> list[bytes]:
-        """Texts with their signatures, whole."""
-        if self._signer is None:
-            return [text + b"}" for text in texts]
-        return self._signer.signed(texts)
-
     def _signed(self, text: str) -> bytes:
-        return self._closed([text.encode()])[0]
+        if self._signer is None:
+            return text.encode() + b"}"
+        return self._signer.signed([text.encode()])[0]
 
     def _broken(self, text: str, how: Corruption, seq: int) -> bytes:
         """A payload that must be refused; without line breaks, and never the same twice."""

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simulator.batch import FAILED
 from simulator.measure import Progress, RunSummary, milliseconds, traffic_of
 from simulator.schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from simulator.codec import Encoder
-    from simulator.events import EventLog
     from simulator.fleet import Fleet
     from simulator.ledger import LedgerWriter
     from simulator.measure import Book
+    from simulator.telling import Teller
     from simulator.transports import Transport
 
 TICK_S = 0.005
@@ -30,8 +27,6 @@ TICK_S = 0.005
 AHEAD_S, AHEAD = 0.2, 2000
 BLOCK_S, BLOCK, MAX_BLOCK = 0.05, 256, 4096
 BLOCKS_AT_ONCE = 2
-REPORT_S = 0.5
-EVENT_S = 1.0
 # Released readings that wait for a slow target, with their payloads, are kept in memory.
 MAX_BACKLOG = 1_000_000
 
@@ -45,27 +40,24 @@ class Driver:
         transport: Where they go.
         ledger: Is told what is released.
         book: Keeps count.
-        events: Where the run is told.
-        progress: Is told about twice a second.
+        teller: Tells how it goes.
     """
 
-    def __init__(  # noqa: PLR0917 - the parts that it connects
+    def __init__(
         self,
         fleet: Fleet,
         encoder: Encoder,
         transport: Transport,
         ledger: LedgerWriter,
         book: Book,
-        events: EventLog,
-        progress: Callable[[Progress], None],
+        teller: Teller,
     ) -> None:
         self._fleet = fleet
         self._encoder = encoder
         self._transport = transport
         self._ledger = ledger
         self._book = book
-        self._events = events
-        self._progress = progress
+        self._teller = teller
         self._start_s = fleet.run.start_ms / 1000
         self._share = fleet.total / max(1, fleet.profile.total)
         peak = fleet.profile.peak * self._share
@@ -73,23 +65,6 @@ class Driver:
         size = int(min(MAX_BLOCK, max(BLOCK, peak * BLOCK_S)))
         self._block = size
         self._schedule = Schedule(fleet, encoder, size)
-        self._next_report_s = 0.0
-        self._next_event_s = 0.0
-        self._recent: deque[tuple[float, int]] = deque(maxlen=8)
-        self._marks = sorted(self._timeline(), key=lambda mark: mark[:2])
-
-    def _timeline(self) -> Iterator[tuple[float, str, dict[str, Any]]]:
-        """(seconds, event, details) of what the schedule holds."""
-        at_s = 0.0
-        for index, phase in enumerate(self._fleet.scenario.rate):
-            details = {"index": index, **phase.model_dump(mode="json")}
-            yield at_s, "phase", details
-            at_s += phase.duration
-        for fault in self._fleet.scenario.faults:
-            details = {"name": fault.name, "kind": fault.kind}
-            yield fault.start, "fault_started", details
-            end_s = min(fault.start + fault.duration, self._fleet.profile.duration_s)
-            yield end_s, "fault_ended", details
 
     def _elapsed_s(self) -> float:
         return time.time() - self._start_s
@@ -102,15 +77,15 @@ class Driver:
         while not schedule.ended:
             now_s = self._elapsed_s()
             self._release(now_s)
-            self._tell(now_s)
+            self._teller.tell(now_s, self._current)
             behind = not schedule.ready
             schedule.refill(self._ahead, self._block * BLOCKS_AT_ONCE)
             # Behind the schedule nothing is waited for, but the transport has its turn.
             await asyncio.sleep(0 if behind and schedule.ready else TICK_S)
         while (now_s := self._elapsed_s()) < self._fleet.profile.duration_s:
-            self._tell(now_s)
+            self._teller.tell(now_s, self._current)
             await asyncio.sleep(min(0.1, self._fleet.profile.duration_s - now_s))
-        self._tell(self._elapsed_s())
+        self._teller.tell(self._elapsed_s(), self._current)
 
     def _release(self, now_s: float) -> None:
         """Hands over what is due, however much that is."""
@@ -126,47 +101,11 @@ class Driver:
             else:
                 self._transport.send(batch)
 
-    def _tell(self, now_s: float) -> None:
-        while self._marks and self._marks[0][0] <= now_s:
-            at_s, event, details = self._marks.pop(0)
-            self._events.add(event, t_ms=int((self._start_s + at_s) * 1000), **details)
-        if now_s >= self._next_report_s:
-            self._next_report_s = now_s + REPORT_S
-            self._recent.append((now_s, self._book.sent))
-            self.report()
-        if now_s >= self._next_event_s:
-            self._next_event_s = now_s + EVENT_S
-            current = self._current(now_s)
-            self._events.add(
-                "progress",
-                t=round(now_s, 3),
-                due=self._schedule.released,
-                sent=current.sent,
-                acked=current.acked,
-                failed=current.failed,
-                in_flight=current.in_flight,
-                backlog=current.backlog,
-                rate=round(current.rate_per_s, 1),
-                target_rate=round(current.target_rate_per_s, 1),
-                lag_p99_ms=round(current.lag_p99_ms, 2),
-                latency_p99_ms=round(current.latency_p99_ms, 2),
-                retries=current.retries,
-                throttled=current.throttled,
-                errors=current.errors,
-                bytes=current.bytes,
-                window=current.window,
-                shards=current.shards,
-            )
-
     def report(self) -> None:
         """Tells the progress."""
-        self._progress(self._current(self._elapsed_s()))
+        self._teller.last(self._current(self._elapsed_s()))
 
     def _current(self, now_s: float) -> Progress:
-        rate = 0.0
-        if len(self._recent) > 1:
-            (then_s, then), (last_s, last) = self._recent[0], self._recent[-1]
-            rate = (last - then) / (last_s - then_s)
         profile, book, traffic = self._fleet.profile, self._book, self._transport.traffic
         return Progress(
             elapsed_s=min(max(0.0, now_s), profile.duration_s),
@@ -179,7 +118,7 @@ class Driver:
             unknown=book.unknown,
             in_flight=self._transport.in_flight,
             backlog=self._transport.backlog,
-            rate_per_s=rate,
+            rate_per_s=0.0,
             target_rate_per_s=profile.rate_at(now_s) * self._share,
             lag_p99_ms=book.lag.percentile_s(99) * 1000,
             latency_p99_ms=book.latency.percentile_s(99) * 1000,

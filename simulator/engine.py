@@ -21,7 +21,9 @@ from simulator.events import EventLog
 from simulator.fleet import Fleet
 from simulator.ledger import LedgerWriter
 from simulator.measure import Book, Progress, RunSummary, describe
-from simulator.transports.kinesis import KinesisTransport
+from simulator.sending import Sending, key_without_stack
+from simulator.telling import Teller
+from simulator.workers import drive_with_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -62,13 +64,14 @@ def key_unreadable(target: Target, error: Exception) -> str:
 async def simulate(
     scenario: Scenario,
     run: RunInfo,
-    outputs: StackOutputs,
-    target: Target,
+    outputs: StackOutputs | None,
+    target: Target | None,
     run_dir: Path,
     *,
     progress: Callable[[Progress], None],
+    sending: Sending | None = None,
 ) -> RunSummary:
-    """Drives a scenario at a deployed stack.
+    """Drives a scenario at a deployed stack, or to where `sending` says.
 
     A cancelled run releases nothing more, waits a moment for what is on its way, and closes its
     ledger; what has no answer by then is `unknown` in it.
@@ -76,21 +79,29 @@ async def simulate(
     Args:
         scenario: What is driven.
         run: Its identity; the schedule starts at `run.start_ms`, or at once if that is past.
-        outputs: The stack.
+        outputs: The stack; None where readings go to none.
         target: Where it is.
         run_dir: The run's folder.
         progress: Is told about twice a second.
+        sending: How readings leave; to Kinesis if not given.
 
     Raises:
         TargetError: the stack cannot be sent to; nothing was sent.
     """
-    key = await signing_key(target, outputs)
+    sending = sending or Sending()
+    if not sending.to_stack:
+        key, stream = key_without_stack(), ""
+    elif target is None or outputs is None:
+        raise ValueError("no stack to send to")
+    else:
+        key, stream = await signing_key(target, outputs), outputs.stream_name
     scenario.save(run_dir / "scenario.yaml", run)
-
-    def kinesis(done: Done) -> Transport:
-        return KinesisTransport(target, outputs.stream_name, done)
-
-    return await drive(scenario, run, key, run_dir, kinesis, progress=progress)
+    if sending.workers > 1:
+        return await drive_with_workers(
+            scenario, run, key, run_dir, target, stream, sending, progress=progress
+        )
+    make = sending.make(target, stream)
+    return await drive(scenario, run, key, run_dir, make, progress=progress)
 
 
 async def drive(
@@ -102,14 +113,42 @@ async def drive(
     *,
     progress: Callable[[Progress], None],
 ) -> RunSummary:
-    """Drives a scenario into any transport; see `simulate`."""
-    fleet = Fleet(scenario, run)
+    """Drives a scenario into any transport; see `simulate`. Without a key nothing is signed."""
     events = EventLog(run_dir)
+    return await drive_part(scenario, run, key, run_dir, make_transport, events, progress=progress)
+
+
+async def drive_part(
+    scenario: Scenario,
+    run: RunInfo,
+    key: bytes | None,
+    run_dir: Path,
+    make_transport: Callable[[Done], Transport],
+    events: EventLog | None,
+    *,
+    progress: Callable[[Progress], None],
+    ended: Callable[[RunSummary, Book], None] = lambda _summary, _book: None,
+) -> RunSummary:
+    """Drives a run's slice of the devices; see `drive`.
+
+    Args:
+        scenario: What is driven.
+        run: Its identity, and the slice.
+        key: The signing key.
+        run_dir: The run's folder.
+        make_transport: Makes the transport.
+        events: Where the run is written down; None for a worker's part of it.
+        progress: Is told about twice a second.
+        ended: Is told the end, also that of a run that is cancelled.
+    """
+    fleet = Fleet(scenario, run)
+    teller = Teller(scenario, run.start_ms, events, progress)
     with LedgerWriter(run_dir, fleet) as ledger:
         book = Book(ledger)
         async with make_transport(book.done) as transport:
-            driver = Driver(fleet, Encoder(fleet, key), transport, ledger, book, events, progress)
-            events.add("run_started", run=run.id, start_ms=run.start_ms, total=fleet.total)
+            driver = Driver(fleet, Encoder(fleet, key), transport, ledger, book, teller)
+            if events is not None:
+                events.add("run_started", run=run.id, start_ms=run.start_ms, total=fleet.total)
             complete = False
             try:
                 await driver.run()
@@ -121,8 +160,10 @@ async def drive(
                 book.settle()
                 ledger.flush()
                 summary = driver.summary(complete=complete)
-                events.add("run_ended", **asdict(summary))
+                if events is not None:
+                    events.add("run_ended", **asdict(summary))
                 driver.report()
+                ended(summary, book)
     return summary
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fleetcast.errors import UsageError
-from simulator.batch import batch_of, pick
+from simulator.batch import batch_of
 from simulator.fleet import Fleet
 from simulator.scenario import load_run
 
@@ -54,13 +54,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-# Numbers and sequence numbers rise: what is stored is how they differ from the one before.
-_ENCODINGS = {
-    **dict.fromkeys(
-        ["k", "seq", "event_time_ns", "scheduled_ns", "sent_ns", "acked_ns"], "DELTA_BINARY_PACKED"
-    ),
-    "sequence_number": "DELTA_BYTE_ARRAY",
-}
+# Numbers rise: what is stored is how they differ from the one before.
+_ENCODINGS = dict.fromkeys(
+    ["k", "seq", "event_time_ns", "scheduled_ns", "sent_ns", "acked_ns"], "DELTA_BINARY_PACKED"
+)
 
 
 class LedgerWriter:
@@ -75,6 +72,7 @@ class LedgerWriter:
         self._folder = run_dir / FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
         self._fleet = fleet
+        self._devices = pa.array(list(fleet.device_ids), pa.string())
         first, last = fleet.run.devices_slice
         self._name = f"{first:08d}-{last:08d}"
         self._journal = (self._folder / f"released-{self._name}.jsonl").open("a")
@@ -125,11 +123,11 @@ class LedgerWriter:
         path = self._folder / f"part-{self._name}-{self._parts:06d}.parquet"
         temporary = path.with_suffix(".tmp")
         pq.write_table(
-            _table(self._fleet, batches),
+            _table(self._fleet, self._devices, batches),
             temporary,
             compression="zstd",
             compression_level=1,
-            use_dictionary=["run", "device", "outcome", "fault", "shard"],
+            use_dictionary=["run", "outcome", "fault", "shard"],
             column_encoding=_ENCODINGS,
             write_page_checksum=True,
         )
@@ -142,14 +140,14 @@ class LedgerWriter:
         self._journal.close()
 
 
-def _table(fleet: Fleet, batches: Sequence[Batch]) -> pa.Table:
+def _table(fleet: Fleet, devices: pa.Array, batches: Sequence[Batch]) -> pa.Table:
     """Readings as rows of the ledger."""
     rows = np.concatenate([batch.rows for batch in batches])
     faults = pa.array(["", *(fault.name for fault in fleet.scenario.faults)])
     columns = {
         "k": _column(rows, "k"),
         "run": pa.repeat(fleet.run.id, len(rows)),
-        "device": pa.array(pick(fleet.device_ids, rows["device"])),
+        "device": devices.take(_column(rows, "device")),
         "seq": _column(rows, "seq"),
         "event_time_ns": pa.array(rows["ts_ms"] * 1_000_000),
         "scheduled_ns": _column(rows, "scheduled_ns"),
@@ -225,7 +223,9 @@ def _unknown_rows(run_dir: Path, journal: Path, known: pa.Table) -> pa.Table:
             missing &= rows["due_ns"] <= until_ns
         if missing.any():
             lost.append(batch.take(np.flatnonzero(missing)))
-    return _table(fleet, lost) if lost else SCHEMA.empty_table()
+    if not lost:
+        return SCHEMA.empty_table()
+    return _table(fleet, pa.array(list(fleet.device_ids), pa.string()), lost)
 
 
 def _read_journal(path: Path) -> tuple[tuple[int, int], int, int | None]:

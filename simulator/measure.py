@@ -48,6 +48,9 @@ class Progress:
     shards: dict[str, float] = field(default_factory=dict)
 
 
+NOTHING_YET = Progress(0.0, 0.0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """What a run came to. Rates in readings per second, times in milliseconds."""
@@ -100,7 +103,7 @@ class Book:
         self._copies: dict[int, list[Batch]] = {}
         self.lag = Histogram()
         self.latency = Histogram()
-        self.shards: Counter[str] = Counter()
+        self._shards: Counter[str | None] = Counter()
         self.last_sent_ns = 0
         self.acked = self.failed = self.unknown = 0
 
@@ -146,13 +149,14 @@ class Book:
         self.lag.record(_seconds(sent_ns, due_ns))
         self.latency.record(_seconds(acked_ns, due_ns))
         if batch.shards is not None:
-            self.shards.update(shard for shard in batch.shards if shard is not None)
+            self._shards.update(batch.shards)
         self._ledger.record(batch)
 
     def shares(self) -> dict[str, float]:
         """Shard to its part of what was acknowledged."""
-        total = self.shards.total()
-        return {name: round(count / total, 4) for name, count in sorted(self.shards.items())}
+        counts = {shard: count for shard, count in self._shards.items() if shard is not None}
+        total = sum(counts.values())
+        return {shard: round(count / total, 4) for shard, count in sorted(counts.items())}
 
 
 def _seconds(end_ns: NDArray[np.int64], due_ns: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ Outcomes follow Jepsen's names. A reading is `acked` when Kinesis returned its s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import random
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from fleetcast.errors import TargetError
 from simulator.batch import ACKED, UNKNOWN, Batch
 from simulator.transports import Traffic
 from simulator.transports.putrecords import (
@@ -24,17 +26,25 @@ from simulator.transports.putrecords import (
     NoAnswerError,
     PutRecords,
     RefusedError,
+    aggregated_body,
     plain_body,
 )
+from simulator.transports.shards import ShardMap
+from simulator.transports.turns import Turns
 from simulator.transports.window import Window
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fleetcast.target import Target
     from simulator.transports import Done
 
 MAX_RECORDS = 500
 MAX_BYTES = 5 * 1024 * 1024
 LINGER_S = 0.008
+# More readings come together in a record when they wait; the producer library waits 0.1 s.
+AGGREGATE_LINGER_S = 0.05
+AGGREGATE_READINGS = 10_000
 REQUESTS = 24
 ATTEMPTS = 12
 BACKOFF_S = (0.05, 5.0)
@@ -57,6 +67,9 @@ class KinesisTransport:
         done: Is told every reading when its outcome is decided.
         requests: Most PutRecords requests at a time; fewer while Kinesis throttles.
         attempts: Most times that a reading is sent.
+        aggregate: Put many readings of a shard into one record, as the Kinesis Producer Library.
+        strict: Keep the order of readings under one key, whatever is refused meanwhile: one of
+            them is on its way at a time.
     """
 
     def __init__(
@@ -67,7 +80,15 @@ class KinesisTransport:
         *,
         requests: int = REQUESTS,
         attempts: int = ATTEMPTS,
+        aggregate: bool = False,
+        strict: bool = False,
     ) -> None:
+        self._aggregate = aggregate
+        self._linger_s = AGGREGATE_LINGER_S if aggregate else LINGER_S
+        self._most = AGGREGATE_READINGS if aggregate else MAX_RECORDS
+        self._turns = Turns() if strict else None
+        self._map: ShardMap | None = None
+        self._mapping: asyncio.Task[None] | None = None
         self._stream = stream
         self._done = done
         self._attempts = attempts
@@ -76,6 +97,8 @@ class KinesisTransport:
         # (since when it waits, readings)
         self._queue: deque[tuple[float, Batch]] = deque()
         self._queued = 0
+        # Readings that wait for one before them under the same key.
+        self._held = 0
         # (when to try again, a number that is never equal, readings)
         self._again: list[tuple[float, int, Batch]] = []
         self._order = itertools.count()
@@ -94,24 +117,34 @@ class KinesisTransport:
         summary = self._client.summary
         self.shards = summary["OpenShardCount"]
         self._largest = summary.get("MaxRecordSizeInKiB", 1024) * 1024
+        if self._aggregate:
+            try:
+                await self._load_map()
+            except BaseException:
+                await self._client.__aexit__(None, None, None)
+                raise
         self._dispatcher = asyncio.create_task(self._dispatch())
         return self
 
+    async def _load_map(self) -> None:
+        self._map = ShardMap(await self._client.shards())
+
     async def __aexit__(self, *_: object) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.cancel()
-            await asyncio.gather(self._dispatcher, return_exceptions=True)
+        tasks = [task for task in (self._dispatcher, self._mapping) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.__aexit__(None, None, None)
 
     @property
     def in_flight(self) -> int:
         """See `Transport`."""
-        return self._open - self._queued
+        return self._open - self.backlog
 
     @property
     def backlog(self) -> int:
         """See `Transport`."""
-        return self._queued
+        return self._queued + self._held
 
     def send(self, batch: Batch) -> None:
         """See `Transport`."""
@@ -119,7 +152,13 @@ class KinesisTransport:
             return
         self._open += len(batch)
         self._idle.clear()
-        self._enqueue(batch)
+        if self._turns is None:
+            self._enqueue(batch)
+            return
+        self._held += len(batch)
+        for free in self._turns.take(batch):
+            self._held -= len(free)
+            self._enqueue(free)
 
     def _enqueue(self, batch: Batch) -> None:
         self._queue.append((time.monotonic(), batch))
@@ -137,6 +176,9 @@ class KinesisTransport:
         if self._pending:
             await asyncio.wait(self._pending, timeout=grace_s)
         unsent = [batch for _, batch in self._queue]
+        if self._turns is not None:
+            unsent += self._turns.rest()
+            self._turns, self._held = None, 0
         refused = [batch for _, _, batch in self._again]
         self._queue.clear()
         self._again.clear()
@@ -169,11 +211,11 @@ class KinesisTransport:
 
     def _wait_s(self) -> float | None:
         """How long until a request should go out; None if there is nothing to send."""
-        if self._queued >= MAX_RECORDS:
+        if self._queued >= self._most:
             return 0
         starts = []
         if self._queue:
-            starts.append(self._queue[0][0] + LINGER_S)
+            starts.append(self._queue[0][0] + self._linger_s)
         if self._again:
             starts.append(self._again[0][0])
         return min(starts) - time.monotonic() if starts else None
@@ -181,7 +223,7 @@ class KinesisTransport:
     def _next_batch(self) -> Batch:
         """What goes out next: first what was refused, as it is older."""
         parts: list[Batch] = []
-        room, left = MAX_RECORDS, MAX_BYTES
+        room, left = self._most, MAX_BYTES
         now_s = time.monotonic()
         while room and self._again and self._again[0][0] <= now_s:
             batch = heapq.heappop(self._again)[2]
@@ -250,17 +292,24 @@ class KinesisTransport:
 
     async def _put(self, batch: Batch) -> Batch | None:
         """Sends once; finishes what is decided and returns what should be tried again."""
+        if self._map is not None:
+            batch = self._grouped(batch, self._map)
         rows, traffic = batch.rows, self.traffic
         traffic.retries += int(np.count_nonzero(rows["attempts"]))
         rows["sent_ns"][rows["sent_ns"] == 0] = time.time_ns()
         rows["attempts"] += 1
         rows["outcome"] = UNKNOWN
-        body = plain_body(self._stream, batch.payloads, batch.keys)
+        records = len(batch)
+        if batch.groups is None or self._map is None:
+            body = plain_body(self._stream, batch.payloads, batch.keys)
+        else:
+            records = len(batch.groups)
+            body = aggregated_body(self._stream, batch, batch.groups, self._map)
         traffic.requests += 1
-        traffic.records += len(batch)
+        traffic.records += records
         traffic.bytes += len(body)
         try:
-            results = await self._client.put(body, len(batch))
+            results = await self._client.put(body, records)
             return self._settle(batch, results)
         except NeverConnectedError as error:
             traffic.failed(error)
@@ -280,42 +329,82 @@ class KinesisTransport:
             rows["maybe"] = True
             return batch
 
+    def _grouped(self, batch: Batch, shards: ShardMap) -> Batch:
+        """Readings grouped into records; what is too much for one request waits for the next."""
+        batch = shards.grouped(batch)
+        groups = batch.groups
+        if groups is not None and len(groups) > MAX_RECORDS:
+            first = int(groups[:MAX_RECORDS].sum())
+            heapq.heappush(self._again, (0.0, next(self._order), batch.part(first, len(batch))))
+            self._wake.set()
+            batch = batch.part(0, first)
+            batch.groups = groups[:MAX_RECORDS]
+        return batch
+
     def _settle(self, batch: Batch, results: list[Any]) -> Batch | None:
         acked_ns = time.time_ns()
         try:
             numbers = [result.get("SequenceNumber") for result in results]
             shards = [result.get("ShardId") for result in results]
+            codes = [] if all(numbers) else [str(r.get("ErrorCode", "")) for r in results]
         except AttributeError as error:
             raise NoAnswerError("the answer is not one of PutRecords") from error
-        if all(numbers):
-            self._window.answered(0.0)
-            batch.rows["acked_ns"], batch.rows["outcome"] = acked_ns, ACKED
-            batch.shards, batch.sequence_numbers = shards, numbers
-            self._finish(batch)
-            return None
-        codes = [str(result.get("ErrorCode", "")) for result in results]
-        self.traffic.last_error = next(code for code in codes if code) if any(codes) else ""
         throttled = codes.count(THROTTLED)
         self.traffic.throttled += throttled
-        self._window.answered(throttled / len(codes))
+        self._window.answered(throttled / len(results))
+        if self._map is not None and not self._map.names.issuperset(filter(None, shards)):
+            self._map_again()
+        if batch.groups is not None:
+            # Every reading of a record has that record's fate, shard and sequence number.
+            each = batch.groups.tolist()
+            numbers, shards, codes = (
+                [v for v, n in zip(values, each, strict=False) for _ in range(n)]
+                for values in (numbers, shards, codes)
+            )
+        batch.rows["acked_ns"] = acked_ns
+        batch.rows["outcome"] = ACKED
+        batch.shards, batch.sequence_numbers = shards, numbers
+        if not codes:
+            self._finish(batch)
+            return None
+        self.traffic.last_error = next((code for code in codes if code), "")
         there = np.array([bool(number) for number in numbers])
         retried = np.array([code in RETRIED for code in codes]) & ~there
-        landed = batch.take(np.flatnonzero(there))
-        landed.rows["acked_ns"], landed.rows["outcome"] = acked_ns, ACKED
-        landed.shards = [shard for shard, ok in zip(shards, there, strict=True) if ok]
-        landed.sequence_numbers = [number for number in numbers if number]
-        refused = batch.take(np.flatnonzero(~there & ~retried))
-        again = batch.take(np.flatnonzero(retried))
-        refused.fail()
-        again.fail()
-        self._finish(landed)
+        refused, again = (
+            self._refused(batch, places)
+            for places in (np.flatnonzero(~there & ~retried), np.flatnonzero(retried))
+        )
+        self._finish(batch.take(np.flatnonzero(there)))
         self._finish(refused)
         return again if len(again) else None
+
+    @staticmethod
+    def _refused(batch: Batch, places: NDArray[np.intp]) -> Batch:
+        part = batch.take(places)
+        part.rows["acked_ns"] = 0
+        part.shards = part.sequence_numbers = None
+        part.fail()
+        return part
+
+    def _map_again(self) -> None:
+        """The stream was resharded: asks for its shards once."""
+
+        async def load() -> None:
+            # Grouped by the shards of before, readings land all the same.
+            with contextlib.suppress(TargetError):
+                await self._load_map()
+
+        if self._mapping is None or self._mapping.done():
+            self._mapping = asyncio.create_task(load())
 
     def _finish(self, batch: Batch) -> None:
         if not len(batch):
             return
         self._open -= len(batch)
+        if self._turns is not None:
+            for free in self._turns.next_of(batch):
+                self._held -= len(free)
+                self._enqueue(free)
         self._done(batch)
         if not self._open:
             self._idle.set()

@@ -6,13 +6,13 @@ record at a time, which costs more than all else that a reading goes through.
 
 from __future__ import annotations
 
-import binascii
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import orjson
+import pybase64
 from aiobotocore.session import get_session
 from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -21,11 +21,17 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from fleetcast.errors import TargetError
+from simulator import kpl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fleetcast.target import Target
+    from simulator.batch import Batch
+    from simulator.transports.shards import ShardMap
 
 CONNECT_S, ANSWER_S = 5.0, 15.0
 _GATEWAY_ERRORS = {502, 504}
@@ -161,14 +167,30 @@ class PutRecords:
             raise NoAnswerError("the answer has other records than the request")
         return records
 
-    async def call(self, operation: str, **members: Any) -> Any:
-        """Calls another operation of the stream; its answer, None where it has none to give."""
-        body = orjson.dumps({"StreamName": self._stream, **members})
-        try:
-            status, text = await self._post(operation, body)
-            return orjson.loads(text) if status == 200 else None  # noqa: PLR2004 - HTTP's OK
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, BotoCoreError):
-            return None
+    async def shards(self) -> list[dict[str, Any]]:
+        """The stream's shards, as ListShards tells them.
+
+        Raises:
+            TargetError: they are not told.
+        """
+        found: list[dict[str, Any]] = []
+        asked: dict[str, Any] = {"StreamName": self._stream}
+        while asked:
+            try:
+                status, text = await self._post("ListShards", orjson.dumps(asked))
+                answer = orjson.loads(text)
+            except (aiohttp.ClientError, OSError, ValueError, BotoCoreError) as error:
+                raise TargetError(preflight(self._target, self._stream, error)) from error
+            if status != 200:  # noqa: PLR2004 - HTTP's OK
+                code = _error_code(status, text)
+                raise TargetError(
+                    f"the shards of stream {self._stream} are not told ({code}), which aggregating "
+                    "needs: allow kinesis:ListShards, or send without --aggregate"
+                )
+            found += answer["Shards"]
+            token = answer.get("NextToken")
+            asked = {"NextToken": token} if token else {}
+        return found
 
     async def _post(self, operation: str, body: bytes) -> tuple[int, bytes]:
         """Sends a signed request; (status, body) of the answer."""
@@ -205,14 +227,48 @@ class _Signature(SigV4Auth):  # type: ignore[misc]
 
 def plain_body(stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> bytes:
     """The body of a request in which every payload is a record."""
-    # b2a_base64 ends each text with a line break, which no JSON string has: it marks the place.
-    parts = [b""] * (3 * len(payloads))
-    parts[0::3] = map(binascii.b2a_base64, payloads)
-    parts[1::3] = orjson.dumps(keys)[2:-2].split(b'","')
-    parts[2::3] = [b'"},{"Data":"'] * len(payloads)
+    count = len(payloads)
+    parts = [b""] * (4 * count)
+    parts[0::4] = map(pybase64.b64encode, payloads)
+    parts[1::4] = [b'","PartitionKey":"'] * count
+    parts[2::4] = _json_texts(keys)
+    parts[3::4] = [b'"},{"Data":"'] * count
     parts[-1] = b'"}]}'
-    records = b"".join(parts).replace(b"\n", b'","PartitionKey":"')
-    return b'{"StreamName":' + orjson.dumps(stream) + b',"Records":[{"Data":"' + records
+    return _head(stream) + b"".join(parts)
+
+
+def aggregated_body(
+    stream: str, batch: Batch, groups: NDArray[np.int64], shards: ShardMap
+) -> bytes:
+    """The body of a request in which every group of readings is a record.
+
+    A reading that is alone goes as it is; others go under the first one's key, with the hash key
+    of their shard, so that the record goes where they belong.
+    """
+    parts = [_head(stream)]
+    first = 0
+    for count in groups.tolist():
+        last = first + count
+        payloads, keys = batch.payloads[first:last], batch.keys[first:last]
+        if count == 1:
+            data, where = payloads[0], b'","PartitionKey":"'
+        else:
+            data = kpl.aggregate(payloads, keys)
+            hash_key = shards.hash_keys[shards.of_key(keys[0])].encode()
+            where = b'","ExplicitHashKey":"' + hash_key + b'","PartitionKey":"'
+        parts += [pybase64.b64encode(data), where, *_json_texts(keys[:1]), b'"},{"Data":"']
+        first = last
+    parts[-1] = b'"}]}'
+    return b"".join(parts)
+
+
+def _head(stream: str) -> bytes:
+    return b'{"StreamName":' + orjson.dumps(stream) + b',"Records":[{"Data":"'
+
+
+def _json_texts(keys: Sequence[str]) -> list[bytes]:
+    """Texts as they stand between the quotes of a JSON string."""
+    return orjson.dumps(keys)[2:-2].split(b'","')
 
 
 def preflight(target: Target, stream: str, error: Exception) -> str:
