@@ -113,11 +113,10 @@ class SliceDriver:
                         self._deliver(part)
                     finally:
                         book.done(part)
-            book.settle()
 
     def _deliver(self, batch: Batch) -> None:
         """Sends a batch until each of its readings has an outcome."""
-        due_s = int(batch.rows["due_ns"].min()) / 1e9
+        due_s = int(batch.rows["scheduled_ns"].min()) / 1e9
         batch.shards, batch.sequence_numbers = [None] * len(batch), [None] * len(batch)
         left = np.arange(len(batch))
         for attempt in range(1, ATTEMPTS + 1):

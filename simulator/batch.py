@@ -28,9 +28,9 @@ ROW = np.dtype(
         ("device", "i8"),
         ("seq", "i8"),
         ("ts_ms", "i8"),
-        # When the schedule says, and when it should leave: later, where a fault delays it.
-        ("scheduled_ns", "i8"),
+        # When the rate says it is due, and when it is scheduled: later, where a fault delays it.
         ("due_ns", "i8"),
+        ("scheduled_ns", "i8"),
         # Epoch nanoseconds; 0 where it did not come to that.
         ("sent_ns", "i8"),
         ("acked_ns", "i8"),
@@ -141,10 +141,10 @@ def batch_of(fleet: Fleet, block: Block, payloads: list[bytes]) -> Batch:
     rows["device"] = block.device_index
     rows["seq"] = block.seq
     rows["ts_ms"] = block.ts_ms
-    rows["scheduled_ns"] = scheduled_ns(fleet.run.start_ms, block.scheduled_s)
-    rows["due_ns"] = rows["scheduled_ns"]
+    rows["due_ns"] = rows["scheduled_ns"] = scheduled_ns(fleet.run.start_ms, block.scheduled_s)
     if block.delay_s is not None:
-        rows["due_ns"] += np.rint(block.delay_s * 1e9).astype(np.int64)
+        later_s = block.scheduled_s + block.delay_s
+        rows["scheduled_ns"] = scheduled_ns(fleet.run.start_ms, later_s)
     rows["fault"] = block.fault
     rows["sends"] = 1 if block.sends is None else block.sends
     keys = (
@@ -157,5 +157,5 @@ def batch_of(fleet: Fleet, block: Block, payloads: list[bytes]) -> Batch:
 
 
 def scheduled_ns(start_ms: int, scheduled_s: NDArray[np.float64]) -> NDArray[np.int64]:
-    """When readings are due, epoch nanoseconds; shape as given."""
+    """Seconds of the schedule as epoch nanoseconds; shape as given."""
     return start_ms * 1_000_000 + np.rint(scheduled_s * 1e9).astype(np.int64)

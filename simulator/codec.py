@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 VERSION = 1
 # From here on Python writes a number with an exponent, and orjson otherwise.
 _PLAIN = (1e-4, 1e16)
+# The beginnings of the payloads of more devices than this would take too much memory.
+MAX_HEADS = 200_000
 
 
 class Encoder:
@@ -45,12 +47,9 @@ class Encoder:
     def __init__(self, fleet: Fleet, key: bytes | None) -> None:
         self._fleet = fleet
         self._signer = None if key is None else Signer(key)
-        run = json.dumps(fleet.run.id).encode()
-        self._after_device = b'","run":' + run + b',"seq":'
-        self._classes = [
-            (f'{{"class":"{kind.name}","device":"'.encode(), _labels(sorted(kind.signals)))
-            for kind in fleet.scenario.fleet.classes
-        ]
+        self._run = json.dumps(fleet.run.id)
+        self._labels = [_labels(sorted(k.signals)) for k in fleet.scenario.fleet.classes]
+        self._heads = [b""] * len(fleet.device_ids)
         self._sites: dict[int, bytes] = {}
 
     def encode(self, block: Block) -> list[bytes]:
@@ -71,7 +70,7 @@ class Encoder:
 
     def _texts(self, block: Block) -> list[bytes]:
         """Readings up to their signature; whole, where there is none."""
-        kinds = np.flatnonzero(np.bincount(block.class_index, minlength=len(self._classes)))
+        kinds = np.flatnonzero(np.bincount(block.class_index, minlength=len(self._labels)))
         if len(kinds) == 1:
             return self._texts_of(block, int(kinds[0]), None)
         texts: list[bytes] = [b""] * len(block)
@@ -85,35 +84,52 @@ class Encoder:
 
     def _texts_of(self, block: Block, kind: int, chosen: NDArray[np.intp] | None) -> list[bytes]:
         """The same of the readings of one class; None chooses all."""
-        head, labels = self._classes[kind]
+        labels = self._labels[kind]
         places = slice(None) if chosen is None else chosen
         devices = block.device_index[places]
-        names = orjson.dumps(pick(self._fleet.device_ids, devices))
         columns: list[Iterable[bytes]] = [
-            repeat(head),
-            names[2:-2].split(b'","'),
-            repeat(self._after_device),
+            self._head_texts(devices),
             _whole(block.seq[places]),
         ]
         for name, label in labels:
             columns += [repeat(label), _decimal(block.values[name][places])]
         columns += [
-            repeat(b'},"site":"'),
             self._site_texts(devices),
-            repeat(b'","ts":'),
             _whole(block.ts_ms[places]),
             repeat(b',"v":1' if self._signer else b',"v":1}'),
         ]
         return list(map(b"".join, zip(*columns, strict=False)))
 
+    def _head_texts(self, devices: NDArray[np.int64]) -> list[bytes]:
+        """What comes before the seq. It is the same in all readings of a device, and kept."""
+        heads: list[bytes] = pick(self._heads, devices)
+        if b"" not in heads:
+            return heads
+        for place, device in enumerate(devices.tolist()):
+            if not heads[place]:
+                heads[place] = self._head(device)
+                if len(self._heads) <= MAX_HEADS:
+                    self._heads[device] = heads[place]
+        return heads
+
+    def _head(self, device: int) -> bytes:
+        fleet = self._fleet
+        text = (
+            f'{{"class":"{fleet.class_name(device)}","device":"{fleet.device_ids[device]}",'
+            f'"run":{self._run},"seq":'
+        )
+        return text.encode()
+
     def _site_texts(self, devices: NDArray[np.int64]) -> list[bytes]:
+        """What comes between the signals and the timestamp."""
         numbers = self._fleet.site_of[devices].tolist()
         try:
             return [self._sites[number] for number in numbers]
         except KeyError:
             for number, device in zip(numbers, devices.tolist(), strict=True):
                 if number not in self._sites:
-                    self._sites[number] = self._fleet.site_name(device).encode()
+                    text = f'}},"site":"{self._fleet.site_name(device)}","ts":'
+                    self._sites[number] = text.encode()
             return [self._sites[number] for number in numbers]
 
     def _signed(self, text: str) -> bytes:

@@ -136,9 +136,9 @@ class Driver:
         last_s = book.last_sent_ns / 1e9 - self._start_s
         planned_s = profile.duration_s if complete else max(0.001, min(last_s, profile.duration_s))
         elapsed_s = max(planned_s, last_s)
-        # What a device keeps to itself on purpose is no part of the rate that was asked for.
-        planned = profile.count_by(planned_s) * self._share
-        target = max(0.0, planned - self._schedule.withheld) / planned_s
+        # What devices never send, and what they send again, is in the rate that was asked for.
+        sends = self._schedule.sends / max(1, self._schedule.released)
+        target = profile.count_by(planned_s) * self._share * sends / planned_s
         achieved = book.sent / elapsed_s
         return RunSummary(
             run_id=self._fleet.run.id,

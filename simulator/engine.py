@@ -157,7 +157,6 @@ async def drive_part(
             finally:
                 if not complete:
                     await _to_its_end(transport.abandon(GRACE_S))
-                book.settle()
                 ledger.flush()
                 summary = driver.summary(complete=complete)
                 if events is not None:

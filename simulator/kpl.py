@@ -8,11 +8,10 @@ records, and the MD5 of the message. Consumers of AWS's libraries, and Firehose,
 from __future__ import annotations
 
 import hashlib
-from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 # The producer library's own default: large enough to pay, small enough for a throttled shard.
@@ -36,8 +35,13 @@ def _varint(number: int) -> bytes:
 _SMALL = 16384
 _VARINTS = [_varint(number) for number in range(_SMALL)]
 _RECORD_HEADS = [_RECORD + text for text in _VARINTS]
-_KEY_HEADS = [_KEY + text for text in _VARINTS[:2048]]
 _INDEXES = [_KEY_INDEX + text for text in _VARINTS]
+# The head of a user record around data of a size, for indexes of two bytes and of three.
+_AROUND, _AROUND_MORE = (
+    [_RECORD + _varint(index + len(head) + size) for size, head in enumerate(_RECORD_HEADS)]
+    for index in (2, 3)
+)
+_SHORT = 128
 
 
 def aggregate(
@@ -50,15 +54,13 @@ def aggregate(
         keys: Their partition keys.
         hash_keys: Their explicit hash keys, if any has one; None of those that do not.
     """
-    texts = [key.encode() for key in keys]
-    table = dict.fromkeys(texts)
-    if len(table) == len(texts):
-        indexes: Iterable[bytes] = _indexes(range(len(texts)))
+    table = list(dict.fromkeys(keys))
+    parts = [_keys(table)]
+    if len(table) == len(keys):
+        indexes = _indexes(len(keys))
     else:
-        places = {key: place for place, key in enumerate(table)}
-        indexes = _indexes([places[key] for key in texts])
-    parts = [_field(_KEY, key) if len(key) >= len(_KEY_HEADS) else _KEY_HEADS[len(key)] + key
-             for key in table]  # fmt: skip
+        places = {key: _index(place) for place, key in enumerate(table)}
+        indexes = [places[key] for key in keys]
     if any(hash_keys):
         known = {key: n for n, key in enumerate(dict.fromkeys(k for k in hash_keys if k))}
         parts += [_field(_HASH_KEY, key.encode()) for key in known]
@@ -66,21 +68,44 @@ def aggregate(
             index + (_HASH_KEY_INDEX + _varint(known[key]) if key else b"")
             for index, key in zip(indexes, hash_keys, strict=True)
         ]
-    indexes = list(indexes)
-    heads = [_head(len(payload)) for payload in payloads]
-    outer = [
-        _head(len(index) + len(head) + len(payload))
-        for index, head, payload in zip(indexes, heads, payloads, strict=True)
-    ]
-    parts += chain.from_iterable(zip(outer, indexes, heads, payloads, strict=True))
-    message = b"".join(parts)
-    return MAGIC + message + hashlib.md5(message, usedforsecurity=False).digest()
+    sizes = list(map(len, payloads))
+    small = max(sizes) < _SMALL
+    heads = [_RECORD_HEADS[size] for size in sizes] if small else list(map(_head, sizes))
+    if small and not any(hash_keys) and len(table) == len(keys):
+        # An index below 128 has two bytes with its tag, one below 16,384 has three.
+        outer = [_AROUND[size] for size in sizes[:128]]
+        outer += [_AROUND_MORE[size] for size in sizes[128:]]
+    else:
+        outer = [
+            _head(len(index) + len(head) + size)
+            for index, head, size in zip(indexes, heads, sizes, strict=True)
+        ]
+    records = [b""] * (4 * len(payloads))
+    records[0::4], records[1::4], records[2::4], records[3::4] = outer, indexes, heads, payloads
+    message = b"".join(parts + records)
+    digest = hashlib.md5(message, usedforsecurity=False).digest()
+    return b"".join((MAGIC, message, digest))
 
 
-def _indexes(numbers: Sequence[int]) -> list[bytes]:
-    if len(numbers) <= _SMALL:
-        return [_INDEXES[number] for number in numbers]
-    return list(map(b"".join, zip(repeat(_KEY_INDEX), map(_varint, numbers), strict=False)))
+def _keys(table: Sequence[str]) -> bytes:
+    """The table of partition keys."""
+    texts = list(map(str.encode, table))
+    size = len(texts[0])
+    if size < _SHORT and len(set(map(len, texts))) == 1:
+        head = _KEY + _VARINTS[size]
+        return head + head.join(texts)
+    return b"".join([_field(_KEY, text) for text in texts])
+
+
+def _indexes(count: int) -> list[bytes]:
+    """The indexes of `count` keys, one after the other."""
+    if count <= _SMALL:
+        return _INDEXES[:count]
+    return [_index(number) for number in range(count)]
+
+
+def _index(number: int) -> bytes:
+    return _INDEXES[number] if number < _SMALL else _KEY_INDEX + _varint(number)
 
 
 def _head(length: int) -> bytes:

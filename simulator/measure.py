@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.batch import ACKED, FAILED, UNKNOWN, Batch
+from simulator.batch import ACKED, FAILED, UNKNOWN
 from simulator.histogram import Histogram
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from simulator.batch import Batch
     from simulator.ledger import LedgerWriter
     from simulator.transports import Traffic
 
@@ -96,11 +97,13 @@ def describe(summary: RunSummary) -> str:
 
 
 class Book:
-    """Keeps count of outcomes and writes them to the ledger."""
+    """Keeps count of outcomes and writes them to the ledger.
+
+    A reading that is sent more than once has an outcome for each of its copies.
+    """
 
     def __init__(self, ledger: LedgerWriter) -> None:
         self._ledger = ledger
-        self._copies: dict[int, list[Batch]] = {}
         self.lag = Histogram()
         self.latency = Histogram()
         self._shards: Counter[str | None] = Counter()
@@ -113,38 +116,13 @@ class Book:
         return self.acked + self.failed + self.unknown
 
     def done(self, batch: Batch) -> None:
-        """Takes readings whose outcome is decided; copies of one reading become one."""
-        if (batch.rows["sends"] > 1).any():
-            for one in self._merged(batch):
-                self._done(one)
-        else:
-            self._done(batch)
-
-    def _merged(self, batch: Batch) -> list[Batch]:
-        """What can be told of a batch in which some readings are sent more than once."""
-        often = batch.rows["sends"] > 1
-        told = [batch.take(np.flatnonzero(~often))] if not often.all() else []
-        for place in np.flatnonzero(often).tolist():
-            one = batch.take(np.array([place]))
-            copies = self._copies.setdefault(int(one.rows["k"][0]), [])
-            copies.append(one)
-            if len(copies) == one.rows["sends"][0]:
-                told.append(_as_one(self._copies.pop(int(one.rows["k"][0]))))
-        return told
-
-    def settle(self) -> None:
-        """Tells readings of which not every copy was sent: nothing more will come of them."""
-        waiting, self._copies = self._copies, {}
-        for copies in waiting.values():
-            self._done(_as_one(copies))
-
-    def _done(self, batch: Batch) -> None:
+        """Takes readings whose outcome is decided."""
         rows = batch.rows
         counts = np.bincount(rows["outcome"], minlength=3).tolist()
         self.acked += counts[ACKED]
         self.failed += counts[FAILED]
         self.unknown += counts[UNKNOWN]
-        sent_ns, acked_ns, due_ns = rows["sent_ns"], rows["acked_ns"], rows["due_ns"]
+        sent_ns, acked_ns, due_ns = rows["sent_ns"], rows["acked_ns"], rows["scheduled_ns"]
         self.last_sent_ns = max(self.last_sent_ns, int(sent_ns.max(initial=0)))
         self.lag.record(_seconds(sent_ns, due_ns))
         self.latency.record(_seconds(acked_ns, due_ns))
@@ -165,17 +143,6 @@ def _seconds(end_ns: NDArray[np.int64], due_ns: NDArray[np.int64]) -> NDArray[np
     if there.all():
         return (end_ns - due_ns) / 1e9
     return (end_ns[there] - due_ns[there]) / 1e9
-
-
-def _as_one(copies: list[Batch]) -> Batch:
-    """One reading of its copies: acknowledged if one of them is, unknown if one may be there."""
-    ranks = {ACKED: 2, UNKNOWN: 1, FAILED: 0}
-    best = max(copies, key=lambda copy: ranks[int(copy.rows["outcome"][0])])
-    rows = best.rows.copy()
-    rows["attempts"] = sum(int(copy.rows["attempts"][0]) for copy in copies)
-    sent = [int(copy.rows["sent_ns"][0]) for copy in copies if copy.rows["sent_ns"][0]]
-    rows["sent_ns"] = min(sent, default=0)
-    return Batch(rows, best.payloads, best.keys, best.largest, best.shards, best.sequence_numbers)
 
 
 def milliseconds(times: Histogram) -> dict[str, float]:

@@ -31,6 +31,7 @@ class Schedule:
     Attributes:
         released: Readings that the schedule has come to.
         withheld: Of these, the ones that their devices never send.
+        sends: How often what the schedule has come to is sent in all.
     """
 
     def __init__(self, fleet: Fleet, encoder: Encoder, block: int) -> None:
@@ -44,6 +45,7 @@ class Schedule:
         self._order = itertools.count()
         self.released = 0
         self.withheld = 0
+        self.sends = 0
 
     @property
     def ended(self) -> bool:
@@ -58,7 +60,7 @@ class Schedule:
     @property
     def next_ns(self) -> int | None:
         """When the next reading that is ready is due, epoch nanoseconds; None if none is."""
-        times = [int(self._ready[0].rows["scheduled_ns"][0])] if self._ready else []
+        times = [int(self._ready[0].rows["due_ns"][0])] if self._ready else []
         if self._held:
             times.append(self._held[0][0])
         return min(times, default=None)
@@ -88,10 +90,11 @@ class Schedule:
             else:
                 self._ready.popleft()
             self.released += count
+            self.sends += int(batch.rows["sends"].sum(dtype=np.int64))
             leaving.append(self._kept_back(batch, now_ns))
         while self._held and self._held[0][0] <= now_ns:
             _, _, batch = heapq.heappop(self._held)
-            count = int(np.searchsorted(batch.rows["due_ns"], now_ns, side="right"))
+            count = int(np.searchsorted(batch.rows["scheduled_ns"], now_ns, side="right"))
             leaving.append(batch.part(0, count))
             self._hold(batch.part(count, len(batch)))
         return [_copied(batch) for batch in leaving if len(batch)]
@@ -99,17 +102,19 @@ class Schedule:
     def _kept_back(self, batch: Batch, now_ns: int) -> Batch:
         """A part of the schedule without what its devices hold back or never send."""
         rows = batch.rows
-        never, late = rows["sends"] == 0, rows["due_ns"] > now_ns
+        never, late = rows["sends"] == 0, rows["scheduled_ns"] > now_ns
         if not (never.any() or late.any()):
             return batch
         self.withheld += int(never.sum())
         later = batch.take(np.flatnonzero(late & ~never))
-        self._hold(later.take(np.argsort(later.rows["due_ns"], kind="stable")))
+        self._hold(later.take(np.argsort(later.rows["scheduled_ns"], kind="stable")))
         return batch.take(np.flatnonzero(~late & ~never))
 
     def _hold(self, batch: Batch) -> None:
         if len(batch):
-            heapq.heappush(self._held, (int(batch.rows["due_ns"][0]), next(self._order), batch))
+            heapq.heappush(
+                self._held, (int(batch.rows["scheduled_ns"][0]), next(self._order), batch)
+            )
 
 
 def _copied(batch: Batch) -> Batch:

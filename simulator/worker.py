@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fleetcast.errors import FleetcastError
 from fleetcast.target import Target
 from simulator.engine import drive_part
+from simulator.memory import collect_rarely
 from simulator.scenario import load_run
 from simulator.sending import Sending
 
@@ -74,6 +75,7 @@ async def work(order: dict[str, Any]) -> None:
 def main() -> int:
     """Runs the worker; 0 if its slice was driven to its end."""
     order = json.loads(sys.stdin.readline())
+    collect_rarely()
     try:
         asyncio.run(work(order))
     except FleetcastError as error:

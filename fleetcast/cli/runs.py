@@ -81,6 +81,7 @@ def simulate(
     from fleetcast.runs import HEAD_START_S, WORKERS_HEAD_START_S, new_run
     from fleetcast.target import Target
     from simulator import engine
+    from simulator.memory import collect_rarely
     from simulator.scenario import load
     from simulator.sending import Sending
     from stack.outputs import StackOutputs
@@ -100,6 +101,7 @@ def simulate(
         head_start_s=WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S,
     )
     typer.echo(f"run {info.id}: {plan.name}, {plan.fleet.devices:,} devices", err=True)
+    collect_rarely()
     with RunProgress(json_lines=json_) as progress:
         summary = run_async(
             engine.simulate(plan, info, outputs, where, folder, progress=progress, sending=sending)

@@ -61,8 +61,8 @@ class ShardMap:
         order = np.argsort(shards, kind="stable")
         batch, shards = batch.take(order), shards[order]
         sizes = np.fromiter(map(len, batch.payloads), dtype=np.int64, count=len(batch))
-        sizes += np.fromiter(map(len, batch.keys), dtype=np.int64, count=len(batch))
-        sizes += kpl.RECORD_OVERHEAD
+        # A character of a key has up to four bytes; a few too many do no harm.
+        sizes += kpl.RECORD_OVERHEAD + 4 * max(map(len, batch.keys), default=0)
         parts = (np.cumsum(sizes) - sizes) // kpl.MAX_AGGREGATE
         large = sizes > kpl.MAX_AGGREGATE
         new = np.ones(len(batch), dtype=np.bool_)
