@@ -89,12 +89,14 @@ def aggregate(
 
 def _keys(table: Sequence[str]) -> bytes:
     """The table of partition keys."""
-    texts = list(map(str.encode, table))
-    size = len(texts[0])
-    if size < _SHORT and len(set(map(len, texts))) == 1:
-        head = _KEY + _VARINTS[size]
-        return head + head.join(texts)
-    return b"".join([_field(_KEY, text) for text in texts])
+    size = len(table[0])
+    if size < _SHORT and len(set(map(len, table))) == 1:
+        # Tag and length are characters of ASCII: one text of all, if the keys are of ASCII, too.
+        head = _KEY.decode() + chr(size)
+        text = (head + head.join(table)).encode()
+        if len(text) == (size + 2) * len(table):
+            return text
+    return b"".join([_field(_KEY, key.encode()) for key in table])
 
 
 def _indexes(count: int) -> list[bytes]:
