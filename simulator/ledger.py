@@ -239,11 +239,8 @@ def _unknown_rows(run_dir: Path, journal: Path, known: pa.Table) -> pa.Table:
     scenario, run = load_run(run_dir)
     if released == 0:
         return SCHEMA.empty_table()
-    told = np.bincount(known.column("k").to_numpy(), minlength=scenario.profile.total)
-    if told.all():
-        # Whole: there is no need to generate the run.
-        return SCHEMA.empty_table()
     fleet = Fleet(scenario, replace(run, devices_slice=devices_slice))
+    told = np.bincount(known.column("k").to_numpy(), minlength=scenario.profile.total)
     lost = []
     for block in fleet.blocks(0, released):
         batch = batch_of(fleet, block, [b""] * len(block))
