@@ -43,6 +43,9 @@ class Block:
         class_index: Class numbers.
         values: Signal name to values, rounded; NaN where the device's class has no such signal.
         fault: 0, or 1 + the index in the scenario's faults of the one that is on the reading.
+        sends: How often the device sends it: 0 is never, 2 and more are duplicates; None is once.
+        delay_s: How much later than `scheduled_s` it leaves; None is not at all.
+        partition_key: Keys to send under; None is the devices' names.
     """
 
     k: Ints
@@ -53,6 +56,9 @@ class Block:
     class_index: Bytes
     values: dict[str, Floats]
     fault: Bytes
+    sends: NDArray[np.int8] | None = None
+    delay_s: Floats | None = None
+    partition_key: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.k)
