@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from simulator import noise
 from simulator.faults import Corrupt, Overheat, pick_devices, pick_readings
-from simulator.signals import SignalState
+from simulator.signals import ClassSignals, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,11 +160,16 @@ class Fleet:
         end = self.total if last is None else min(last, self.total)
         step = max(1, min(size, len(self._places), MAX_BLOCK))
         seed, devices = self.scenario.seed, self.scenario.fleet.devices
-        states = {
-            (index, name): SignalState(signal, seed, (kind.name, name), devices)
-            for index, kind in enumerate(self.scenario.fleet.classes)
-            for name, signal in kind.signals.items()
-        }
+        states = [
+            ClassSignals(
+                kind.name,
+                kind.signals,
+                seed,
+                devices,
+                Scene(self.scenario.time_of_day, kind.routes),
+            )
+            for kind in self.scenario.fleet.classes
+        ]
         at = 0
         while at < end:
             # State is advanced from the beginning; what comes before `first` is not given out.
@@ -174,17 +179,19 @@ class Fleet:
                 yield block
             at = stop
 
-    def _block(self, own: Ints, states: dict[tuple[int, str], SignalState]) -> Block:
+    def _block(self, own: Ints, states: list[ClassSignals]) -> Block:
         rounds, place = np.divmod(own, len(self._places))
         k = rounds * self.scenario.fleet.devices + self._places[place]
         device = self._turn[self._places[place]]
         at_s = self.profile.due_s(k)
         classes = self.class_of[device]
         values = {name: np.full(len(own), np.nan) for name in self.signal_names}
-        for (index, name), state in states.items():
+        for index, state in enumerate(states):
             chosen = np.flatnonzero(classes == index)
             if len(chosen):
-                values[name][chosen] = state.values(device[chosen], rounds[chosen], at_s[chosen])
+                told = state.values(device[chosen], rounds[chosen], at_s[chosen])
+                for name, column in told.items():
+                    values[name][chosen] = column
         fault = self._apply_faults(device, rounds, at_s, values)
         for index, kind in enumerate(self.scenario.fleet.classes):
             chosen = classes == index

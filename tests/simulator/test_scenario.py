@@ -51,7 +51,8 @@ BAD = {
     "an unknown signal model": (
         "model: sine", "model: zigzag", 16,
         ("fleet.classes.1.signals.power: unknown model 'zigzag': known are constant, uniform, "
-        "normal, sine, ornstein_uhlenbeck, random_walk, ramp, battery"),
+        "normal, sine, diurnal, ornstein_uhlenbeck, random_walk, ramp, decay, square, sawtooth, "
+        "markov, counter, battery, route, correlated, linear, replay, plugin"),
     ),
     "a signal without a model": (
         "model: sine, ", "", 16, "fleet.classes.1.signals.power: 'model' is missing"
@@ -70,12 +71,12 @@ BAD = {
     ),
     "a signal that never ends": (
         "life: 10h", "life: 0h", 12,
-        "fleet.classes.0.signals.battery: life must be more than 0",
+        "fleet.classes.0.signals.battery.life: must be more than 0",
     ),
     "a signal named like a list of the file": (
         "power: {model: sine, mean: 300", "rate: {model: sine, mean: much", 16,
         ("fleet.classes.1.signals.rate.mean: "
-        "Input should be a valid number, unable to parse string as a number"),
+        "'much' is not a number: write 4 or {normal: {mean: 4, sd: 1}}"),
     ),
     "a bad signal name": (
         "power: {", "Power-W: {", 16, f"fleet.classes.1.signals.Power-W: 'Power-W': {PATTERN}"

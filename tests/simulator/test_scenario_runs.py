@@ -21,7 +21,7 @@ def good(tmp_path, good_text):
 def test_a_good_scenario_is_read_with_units_and_defaults(good):
     assert (good.name, good.seed, good.fleet.devices, good.fleet.sites) == ("tested", 7, 500, 2)
     assert [kind.name for kind in good.fleet.classes] == ["cold-chain", "meter"]
-    assert good.fleet.classes[0].signals["battery"].life == 36_000
+    assert good.fleet.classes[0].signals["battery"].life.value == 36_000
     assert (good.rate[0].start, good.rate[0].end, good.rate[0].duration) == (0, 200, 5)
     assert (good.profile.total, good.profile.duration_s, good.profile.peak) == (3500, 20, 200)
     assert (good.faults[0].start, good.faults[1].start) == (4, 0)

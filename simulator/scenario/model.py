@@ -1,4 +1,4 @@
-"""Scenario files: validated at the border, with errors that name the line and what to write."""
+"""The scenario as its file describes it, validated field by field and as a whole."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fleetcast.errors import UsageError
-from simulator.faults import AnyFault, Corrupt, Overheat
+from simulator.faults import AnyFault, Overheat
 from simulator.rates import Phase, RateProfile
-from simulator.signals import AnySignal
-from simulator.units import Duration, duration_s, rate_per_s
+from simulator.routes import Route
+from simulator.scenario.errors import problems
+from simulator.signals import AnySignal, Correlated, Signal
+from simulator.signals.route import RouteSignal
+from simulator.signals.state import in_order
+from simulator.units import Duration, TimeOfDay, duration_s, rate_per_s
 from stack.alarms import ALARM_NAMES
 
 if TYPE_CHECKING:
@@ -51,6 +55,25 @@ class DeviceClass(_Model):
     name: Name
     share: Annotated[float, Field(gt=0, le=1)]
     signals: Annotated[dict[SignalName, AnySignal], Field(min_length=1, max_length=32)]
+    routes: dict[Name, Route] = {}
+
+    @model_validator(mode="after")
+    def _linked(self) -> Self:
+        in_order(self.signals)
+        for name, signal in self.signals.items():
+            if isinstance(signal, RouteSignal) and signal.route not in self.routes:
+                raise ValueError(
+                    f"signals.{name}.route: the class has no route {signal.route!r}: "
+                    "describe it under routes"
+                )
+            if isinstance(signal, Correlated) and signal.center is None:
+                other = self.signals[signal.signal]
+                if type(other).moments is Signal.moments:
+                    raise ValueError(
+                        f"signals.{name}: {other.model} does not tell its mean and spread: give "
+                        f"center and scale of {signal.signal}"
+                    )
+        return self
 
     @field_validator("signals")
     @classmethod
@@ -115,6 +138,7 @@ class Scenario(_Model):
     name: Name
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    time_of_day: TimeOfDay = 0.0
     fleet: FleetSpec
     rate: Annotated[list[Phase], Field(min_length=1)]
     faults: Annotated[list[AnyFault], Field(max_length=MAX_KINDS)] = []
@@ -194,7 +218,9 @@ class Scenario(_Model):
                 changed["seed"] = seed
             return Scenario.model_validate(changed)
         except ValidationError as error:
-            raise UsageError(f"scenario {self.name} with these options: {_first(error)}") from error
+            raise UsageError(
+                f"scenario {self.name} with these options: {problems(error)[0]}"
+            ) from error
         except ValueError as error:
             raise UsageError(f"scenario {self.name} with these options: {error}") from error
 
@@ -226,32 +252,6 @@ class RunInfo:
     devices_slice: tuple[int, int]
 
 
-def load(path: Path) -> Scenario:
-    """Reads a scenario file.
-
-    Raises:
-        UsageError: it cannot be used; file, line and field are named.
-    """
-    return _validate(path, *_parse(path))
-
-
-def load_run(folder: Path) -> tuple[Scenario, RunInfo]:
-    """Reads the scenario and the identity of a run.
-
-    Raises:
-        UsageError: the folder holds no run.
-    """
-    path = folder / "scenario.yaml"
-    value, nodes = _parse(path)
-    try:
-        run = dict(value.pop("run"))
-        run["devices_slice"] = tuple(run["devices_slice"])
-        info = RunInfo(**run)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path}: the run it belongs to is not described ({error})") from error
-    return _validate(path, value, nodes), info
-
-
 def validate_run_id(run_id: str) -> None:
     """Checks that an id can name a folder.
 
@@ -275,128 +275,9 @@ def _number(value: str | float) -> str | float:
     return value
 
 
-def _parse(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read scenario {path}: {error}") from error
-    try:
-        nodes = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
-        raise UsageError(f"{path}{where}: not YAML: {what}") from error
-    except ValueError as error:
-        # A date such as 2024-13-45: PyYAML passes on what the constructor says.
-        raise UsageError(f"{path}: not YAML: {error}") from error
-    _refuse_repeats(path, nodes)
-    if not isinstance(value, dict):
-        raise UsageError(f"{path}: a scenario is a mapping with name, fleet and rate")
-    return value, nodes
-
-
-def _refuse_repeats(path: Path, root: yaml.Node | None) -> None:
-    """Refuses a key that is twice in a mapping, of which YAML would silently drop the first."""
-    waiting, visited = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in visited:
-            continue
-        visited.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            seen = set()
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise UsageError(f"{path}:{line}: {key.value!r} is there twice: keep one")
-                seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-                waiting.append(value)
-
-
-def _validate(path: Path, value: dict[str, Any], nodes: yaml.Node | None) -> Scenario:
-    try:
-        return Scenario.model_validate(value)
-    except ValidationError as error:
-        location = error.errors()[0]["loc"]
-        text = _first(error)
-        line = _line(nodes, _location(error) if location else (text.partition(":")[0],))
-        raise UsageError(f"{path}:{line}: {text}") from error
-
-
-def _location(error: ValidationError) -> tuple[Any, ...]:
-    return tuple(error.errors()[0]["loc"])
-
-
-def _line(node: yaml.Node | None, location: tuple[Any, ...]) -> int:
-    """The line of the deepest node on the way to a location."""
-    line = 1 if node is None else node.start_mark.line + 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    line, node = key.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
-
-
-def _first(error: ValidationError) -> str:
-    """The first problem in one line: where, what, what to do."""
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in _path_in_file(problem["loc"]))
-    text = problem["msg"].removeprefix("Value error, ")
-    match problem["type"]:
-        case "union_tag_invalid":
-            context = problem["ctx"]
-            known = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
-            close = difflib.get_close_matches(context["tag"], known, 1)
-            kind = context["discriminator"].strip("'")
-            hint = f"did you mean {close[0]}?" if close else "known are " + ", ".join(known)
-            text = f"unknown {kind} {context['tag']!r}: {hint}"
-        case "union_tag_not_found":
-            text = f"{problem['ctx']['discriminator']} is missing"
-        case "extra_forbidden":
-            text = "there is no such field: check its spelling"
-        case "missing":
-            text = "is missing"
-        case "string_pattern_mismatch":
-            text = (
-                f"{problem['input']!r}: use lower-case letters, digits and hyphens "
-                "(underscores in signals), a letter first"
-            )
-        case "finite_number":
-            text = f"{problem['input']!r} is not a finite number"
-    return f"{where}: {text}" if where else text
-
-
-def _path_in_file(location: tuple[Any, ...]) -> list[Any]:
-    """A location without the tag of a union, which pydantic puts in and the file has no level of.
-
-    It comes after the number in `rate` and `faults` and after the name in `signals`; a signal may
-    well be named like a model.
-    """
-    parts = list(location)
-    if parts[:1] in (["rate"], ["faults"]):
-        del parts[2:3]
-    elif parts[3:4] == ["signals"]:
-        del parts[5:6]
-    return parts
-
-
 def _known_alarm(name: str, where: str = "") -> str:
     if name not in ALARM_NAMES:
         close = difflib.get_close_matches(name, ALARM_NAMES, 1)
         hint = f"did you mean {close[0]}?" if close else "known are " + ", ".join(ALARM_NAMES)
         raise ValueError(f"{where}unknown alarm {name!r}: {hint}")
     return name
-
-
-__all__ = [
-    "Corrupt", "Overheat", "RunInfo", "Scenario", "load", "load_run", "validate_run_id",
-]  # fmt: skip
