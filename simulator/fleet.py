@@ -129,6 +129,12 @@ class Fleet:
         devices: Ints = self._turn[numbers % self.scenario.fleet.devices]
         return devices
 
+    def due_s(self, numbers: Ints) -> Floats:
+        """When readings are due, seconds from the run's start; shape as given."""
+        if self.scenario.fleet.spread == "herd":
+            numbers = numbers - numbers % self.scenario.fleet.devices
+        return self.profile.due_s(numbers)
+
     def number(self, device: str, seq: int) -> int:
         """The number of a device's reading in the fleet; -1 where there is no such reading."""
         digits = device.removeprefix(DEVICE_PREFIX)
@@ -183,7 +189,7 @@ class Fleet:
         rounds, place = np.divmod(own, len(self._places))
         k = rounds * self.scenario.fleet.devices + self._places[place]
         device = self._turn[self._places[place]]
-        at_s = self.profile.due_s(k)
+        at_s = self.due_s(k)
         classes = self.class_of[device]
         values = {name: np.full(len(own), np.nan) for name in self.signal_names}
         for index, state in enumerate(states):

@@ -37,14 +37,23 @@ class FromFile(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _locate(cls, value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, dict) or not isinstance(value.get("file"), str):
-            return value
-        folder = Path((info.context or {}).get("folder", "."))
-        path = (folder / value["file"]).resolve()
-        found = digest(path)
-        if value.get("sha256") not in (None, found):
-            raise ValueError(f"file: {path} is not what it was: its SHA-256 is {found}")
-        return {**value, "file": str(path), "sha256": found}
+        return locate(value, info)
+
+
+def locate(value: Any, info: ValidationInfo) -> Any:
+    """What is written of a `FromFile`, with the whole path and the hash of the file.
+
+    Raises:
+        ValueError: the file cannot be read, or is not what it was.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("file"), str):
+        return value
+    folder = Path((info.context or {}).get("folder", "."))
+    path = (folder / value["file"]).resolve()
+    found = digest(path)
+    if value.get("sha256") not in {None, found}:
+        raise ValueError(f"file: {path} is not what it was: its SHA-256 is {found}")
+    return {**value, "file": str(path), "sha256": found}
 
 
 def digest(path: Path) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,11 +94,18 @@ def _written(value: float, unit: str, read: Callable[[str], float]) -> str | flo
         return value
 
 
+def _above_0(seconds: float) -> float:
+    if seconds <= 0:
+        raise ValueError("must be more than 0")
+    return seconds
+
+
 Duration = Annotated[
     float,
     BeforeValidator(duration_s),
     PlainSerializer(lambda seconds: _written(seconds, "s", duration_s)),
 ]
+PositiveDuration = Annotated[Duration, AfterValidator(_above_0)]
 Rate = Annotated[
     float,
     BeforeValidator(rate_per_s),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fleetcast.errors import UsageError
 from simulator.faults import AnyFault, Overheat
 from simulator.rates import Phase, RateProfile
+from simulator.rates.arrivals import crowding
 from simulator.routes import Route
 from simulator.scenario.errors import problems
 from simulator.signals import AnySignal, Correlated, Signal
@@ -24,11 +26,15 @@ from stack.alarms import ALARM_NAMES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simulator.rates import Shape
+
 MAX_DEVICES = 10_000_000
 # Readings carry the numbers of their class and fault in a byte each.
 MAX_KINDS = 255
 # A device's readings are told apart by their millisecond, so they must be further apart than that.
 MIN_GAP_S = 0.002
+# Most chance, over a whole phase, that random arrivals break that.
+MAX_CROWDING = 1e-6
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _TAKEN = {
     "seq",
@@ -85,10 +91,16 @@ class DeviceClass(_Model):
 
 
 class FleetSpec(_Model):
-    """How many devices, where, of which classes."""
+    """How many devices, where, of which classes.
+
+    Attributes:
+        spread: `even` lets the devices take turns; in a `herd` all send at the same moment, once
+            for each round.
+    """
 
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)]
     sites: Annotated[int, Field(ge=1, le=100_000)] = 1
+    spread: Literal["even", "herd"] = "even"
     classes: Annotated[list[DeviceClass], Field(min_length=1, max_length=MAX_KINDS)]
 
     @model_validator(mode="after")
@@ -144,28 +156,44 @@ class Scenario(_Model):
     faults: Annotated[list[AnyFault], Field(max_length=MAX_KINDS)] = []
     expect: Expectations = Expectations()
 
-    @property
+    @cached_property
     def profile(self) -> RateProfile:
         """The rate over time."""
-        return RateProfile(list(self.rate))
+        return RateProfile(self.rate, self.seed)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if any(phase.duration <= 0 for phase in self.rate):
-            raise ValueError("rate: every phase needs a duration above 0")
         profile = self.profile
         if profile.peak <= 0 or profile.total < 1:
             raise ValueError("rate: the phases send nothing")
-        gap_s = self.fleet.devices / profile.peak
+        for index, phase in enumerate(self.rate):
+            self._check_gap(index, phase)
+        self._check_faults(profile)
+        return self
+
+    def _check_gap(self, index: int, phase: Shape) -> None:
+        """Refuses a rate at which a device would have two readings in one moment."""
+        devices = self.fleet.devices
+        gap_s = phase.least_gap_s(devices)
         if gap_s < MIN_GAP_S:
-            needed = int(profile.peak * MIN_GAP_S) + 1
+            needed = int(phase.peak * MIN_GAP_S) + 1
             raise ValueError(
-                f"rate: {profile.peak:g}/s over {self.fleet.devices} devices is a reading of each "
+                f"rate.{index}: {phase.peak:g}/s over {devices} devices is a reading of each "
                 f"every {gap_s * 1000:.2f} ms: at least {MIN_GAP_S * 1000:g} ms are needed, so use "
                 f"{needed} devices or a lower rate"
             )
-        self._check_faults(profile)
-        return self
+        if phase.arrivals != "poisson":
+            return
+        readings = max(1.0, phase.count(phase.duration))
+        needed = devices
+        while crowding(phase.peak, needed, MIN_GAP_S) * readings > MAX_CROWDING:
+            needed += 1
+        if needed > devices:
+            raise ValueError(
+                f"rate.{index}: at random, {phase.peak:g}/s over {devices} devices can be two "
+                f"readings of one within {MIN_GAP_S * 1000:g} ms: use {needed} devices or a lower "
+                "rate"
+            )
 
     def _check_faults(self, profile: RateProfile) -> None:
         signals = {name for kind in self.fleet.classes for name in kind.signals}

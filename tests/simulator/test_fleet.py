@@ -292,3 +292,44 @@ def test_an_empty_slice_has_no_readings(scenario_of, run_of):
     fleet = Fleet(scenario, run_of(scenario, (20, 20)))
     assert fleet.total == 0
     assert list(fleet.blocks()) == []
+
+
+def test_a_herd_sends_all_at_once_and_the_same_values_in_each_round(scenario_of, run_of):
+    rate = [{"shape": "constant", "rate": "100/s", "duration": "5s"}]
+    herd = scenario_of(rate=rate)
+    fleet = herd.fleet.model_copy(update={"spread": "herd"})
+    herd = herd.model_copy(update={"fleet": fleet})
+    told = columns(Fleet(herd, run_of(herd)).blocks())
+    assert told["scheduled_s"] == pytest.approx([k // 50 * 0.5 for k in range(500)])
+    even = scenario_of(rate=rate)
+    spread = columns(Fleet(even, run_of(even)).blocks())
+    assert told["device_index"] == spread["device_index"]
+    assert told["humidity"] == spread["humidity"]
+    with_ts = zip(told["device_index"], told["ts_ms"], strict=True)
+    assert len(set(with_ts)) == 500
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    first=st.integers(0, 300),
+    size=st.integers(1, 90),
+    spread=st.sampled_from(["even", "herd"]),
+)
+def test_random_arrivals_are_the_same_in_slices_and_blocks(
+    scenario_of, run_of, first, size, spread
+):
+    rate = [
+        {"shape": "poisson", "rate": "100/s", "duration": "2s"},
+        {"shape": "sine", "mean": 80, "amplitude": 60, "period": 1, "duration": 2},
+    ]
+    scenario = scenario_of(rate=rate)
+    fleet = scenario.fleet.model_copy(update={"spread": spread})
+    scenario = scenario.model_copy(update={"fleet": fleet})
+    whole = rows(Fleet(scenario, run_of(scenario)).blocks())
+    assert rows(Fleet(scenario, run_of(scenario)).blocks(first, None, size)) == whole[first:]
+    parts = [
+        row
+        for part in ((0, 13), (13, 50))
+        for row in rows(Fleet(scenario, run_of(scenario, part)).blocks(size=size))
+    ]
+    assert sorted(map(str, parts)) == sorted(map(str, whole))

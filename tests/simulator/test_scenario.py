@@ -106,7 +106,7 @@ BAD = {
         "rate.1.duration: True is not a duration: write 500ms, 10s, 5m or 2h",
     ),
     "a phase of no time": (
-        "duration: 15s", "duration: 0s", 17, "rate: every phase needs a duration above 0"
+        "duration: 15s", "duration: 0s", 21, "rate.1.duration: must be more than 0"
     ),
     "a bad rate": (
         "    rate: 200/s", "    rate: 200 a second", 20,
@@ -117,11 +117,12 @@ BAD = {
     ),
     "an unknown shape": (
         "shape: constant", "shape: burst", 19,
-        "rate.1: unknown shape 'burst': known are constant, ramp",
+        ("rate.1: unknown shape 'burst': known are constant, poisson, ramp, steps, spike, sine, "
+        "diurnal, trace"),
     ),
     "a rate that a device cannot keep": (
-        "    rate: 200/s", "    rate: 500000/s", 17,
-        ("rate: 500000/s over 500 devices is a reading of each every 1.00 ms: "
+        "    rate: 200/s", "    rate: 500000/s", 19,
+        ("rate.1: 500000/s over 500 devices is a reading of each every 1.00 ms: "
         "at least 2 ms are needed, so use 1001 devices or a lower rate"),
     ),
     "a fault on a signal of nobody": (
@@ -205,6 +206,15 @@ def test_a_bad_scenario_is_refused_with_line_field_and_hint(tmp_path, good_text,
     assert good_text.count(old) == 1
     path = write(tmp_path, good_text.replace(old, new))
     assert complaint(path) == f"{path}:{line}: {text}"
+
+
+def test_random_arrivals_over_too_few_devices_are_refused(tmp_path, good_text):
+    text = good_text.replace("shape: constant", "shape: poisson").replace("500", "2")
+    path = write(tmp_path, text)
+    assert complaint(path) == (
+        f"{path}:19: rate.1: at random, 200/s over 2 devices can be two readings of one within "
+        "2 ms: use 10 devices or a lower rate"
+    )
 
 
 @pytest.mark.parametrize("empty", ["", "# nothing\n", "- a\n- list\n", "just text\n", "3\n"])

@@ -72,12 +72,12 @@ def test_no_overrides_change_nothing(good):
         ({"rate": "nan"}, "nan is not a rate: it must be 0 or more"),
         ({"rate": 0}, "a ramp from 0 to 0 sends nothing"),
         ({"duration": "long"}, "'long' is not a duration: write 500ms, 10s, 5m or 2h"),
-        ({"duration": 0}, "rate: every phase needs a duration above 0"),
+        ({"duration": 0}, "duration: must be more than 0"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         (
             {"devices": 1, "rate": 1000},
             (
-                "rate: 1000/s over 1 devices is a reading of each every 1.00 ms: "
+                "rate.0: 1000/s over 1 devices is a reading of each every 1.00 ms: "
                 "at least 2 ms are needed, so use 3 devices or a lower rate"
             ),
         ),
