@@ -20,7 +20,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
 )
 
-from fleetcast.errors import TargetError
+from fleetcast.errors import TargetError, UsageError
 from simulator.codec import Encoder
 from simulator.engine import key_unreadable, outgoing
 from simulator.fleet import Fleet
@@ -77,6 +77,11 @@ class SliceDriver:
         run_dir: Path,
         told: Callable[[Answered], None],
     ) -> None:
+        for fault in scenario.faults:
+            if fault.reschedules:
+                raise UsageError(
+                    f"fault {fault.name}: {fault.kind} is not sent by Locust: use fleetcast simulate"
+                )
         self._fleet = Fleet(scenario, run)
         self._encoder = Encoder(self._fleet, key)
         self._run_dir = run_dir

@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import math
 from typing import TYPE_CHECKING
 
-from simulator.faults import Corrupt, corruption_of
+from simulator.faults import PayloadFault
 
 if TYPE_CHECKING:
-    from simulator.faults import Corruption
     from simulator.fleet import Block, Fleet
 
 VERSION = 1
@@ -63,10 +61,10 @@ class Encoder:
             fault = faults[index]
             if fault:
                 spec = self._fleet.scenario.faults[fault - 1]
-                if isinstance(spec, Corrupt):
+                if isinstance(spec, PayloadFault):
                     seed = self._fleet.scenario.seed
-                    how = corruption_of(spec, seed, device, seqs[index])
-                    payloads.append(self._broken(text, how, seqs[index]))
+                    way = spec.ways[int(spec.way(seed, device, seqs[index]))]
+                    payloads.append(spec.broken(way, text, self._signed))
                     continue
             payloads.append(self._signed(text))
         return payloads
@@ -81,31 +79,7 @@ class Encoder:
         self._tails[device] = f'"{fleet.site_name(device)}","ts":'
         return head
 
-    def _signed(self, text: str) -> bytes:
-        digest = hmac.digest(self._key, (text + "}").encode(), "sha256")[:SIGNATURE_BYTES]
+    def _signed(self, text: str, key: bytes | None = None) -> bytes:
+        digest = hmac.digest(key or self._key, (text + "}").encode(), "sha256")[:SIGNATURE_BYTES]
         signature = base64.urlsafe_b64encode(digest).decode().rstrip("=")
         return f'{text},"sig":"{signature}"}}'.encode()
-
-    def _broken(self, text: str, how: Corruption, seq: int) -> bytes:
-        """A payload that must be refused; without line breaks, and never the same twice."""
-        if how == "truncated":
-            whole = self._signed(text)
-            # At least a device and a number are left, so that no two are alike.
-            return whole[: math.ceil(len(whole) * 0.7)]
-        if how == "not_an_object":
-            return b"[" + self._signed(text) + b"]"
-        if how == "bad_signature":
-            whole = self._signed(text)
-            swapped = b"B" if whole[-5:-4] == b"A" else b"A"
-            return whole[:-5] + swapped + whole[-4:]
-        reading = json.loads(text + "}")
-        if how == "missing_field":
-            del reading["site"]
-        elif how == "wrong_type":
-            reading["seq"] = str(seq)
-        elif how == "out_of_range":
-            reading["seq"] = -1 - seq
-        else:
-            reading["v"] = VERSION + 8
-        changed = json.dumps(reading, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return self._signed(changed[:-1])

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import time
 from collections import deque
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,8 +123,33 @@ class Book:
         self._ledger.record(reading.row for reading in readings)
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One place in the schedule: when it is due, and what is sent for it.
+
+    Attributes:
+        due_ns: When it is due, epoch nanoseconds. What is held back is scheduled later than that.
+        readings: The reading, as often as it is sent: not at all, once, or several times.
+    """
+
+    due_ns: int
+    readings: tuple[Outgoing, ...]
+
+
+def slots(fleet: Fleet, block: Block, payloads: Sequence[bytes]) -> Iterator[Slot]:
+    """The places of a block in the schedule, in order."""
+    sends = None if block.sends is None else block.sends.tolist()
+    for index, reading in enumerate(outgoing(fleet, block, payloads)):
+        due_ns = scheduled_ns(fleet.run.start_ms, float(block.scheduled_s[index]))
+        times = 1 if sends is None else sends[index]
+        copies = (replace(reading, row=replace(reading.row)) for _ in range(times - 1))
+        yield Slot(due_ns, (reading, *copies) if times else ())
+
+
 def outgoing(fleet: Fleet, block: Block, payloads: Sequence[bytes]) -> Iterator[Outgoing]:
-    """The readings of a block with the ledger rows that they become."""
+    """The readings of a block, each once, with the ledger rows that they become."""
+    delay_s = None if block.delay_s is None else block.delay_s.tolist()
+    keys = block.partition_key
     faults = ["", *(fault.name for fault in fleet.scenario.faults)]
     start_ms = fleet.run.start_ms
     for index, payload in enumerate(payloads):
@@ -133,10 +159,13 @@ def outgoing(fleet: Fleet, block: Block, payloads: Sequence[bytes]) -> Iterator[
             device,
             int(block.seq[index]),
             int(block.ts_ms[index]) * 1_000_000,
-            scheduled_ns(start_ms, float(block.scheduled_s[index])),
+            scheduled_ns(
+                start_ms,
+                float(block.scheduled_s[index]) + (0.0 if delay_s is None else delay_s[index]),
+            ),
             faults[int(block.fault[index])],
         )
-        yield Outgoing(payload, device, row)
+        yield Outgoing(payload, device if keys is None else keys[index], row)
 
 
 async def signing_key(target: Target, outputs: StackOutputs) -> bytes:
@@ -259,13 +288,16 @@ class _Driver:
         self._events = events
         self._progress = progress
         self._start_s = fleet.run.start_ms / 1000
-        self._ready: deque[Outgoing] = deque()
+        self._ready: deque[Slot] = deque()
+        self._order = count()
+        self._held: list[tuple[int, int, Outgoing]] = []
+        self._due_sends = 0
         self._blocks = fleet.blocks(size=BLOCK)
         self._released = 0
         self._next_report_s = 0.0
         self._next_event_s = 0.0
         self._recent: deque[tuple[float, int]] = deque(maxlen=8)
-        self._marks = sorted(self._timeline())
+        self._marks = sorted(self._timeline(), key=lambda mark: mark[:2])
 
     def _timeline(self) -> Iterator[tuple[float, str, dict[str, Any]]]:
         """(seconds, event, details) of what the schedule holds."""
@@ -277,7 +309,7 @@ class _Driver:
         for fault in self._fleet.scenario.faults:
             details = {"name": fault.name, "kind": fault.kind}
             yield fault.start, "fault_started", details
-            end_s = min(fault.start + fault.duration, self._fleet.profile.duration_s)
+            end_s = min(fault.end_s, self._fleet.profile.duration_s)
             yield end_s, "fault_ended", details
 
     def _elapsed_s(self) -> float:
@@ -287,7 +319,7 @@ class _Driver:
         """Releases every reading when it is due."""
         self._refill()
         await asyncio.sleep(max(0.0, -self._elapsed_s()))
-        while self._released < self._fleet.total:
+        while self._released < self._fleet.total or self._held:
             now_s = self._elapsed_s()
             self._release(now_s)
             self._tell(now_s)
@@ -304,35 +336,53 @@ class _Driver:
             block = next(self._blocks, None)
             if block is None:
                 return
-            self._ready.extend(outgoing(self._fleet, block, self._encoder.encode(block)))
+            self._ready.extend(slots(self._fleet, block, self._encoder.encode(block)))
 
     def _release(self, now_s: float) -> None:
         """Hands over what is due, however much that is."""
         now_ns = round((self._start_s + now_s) * 1e9)
         while True:
             due = 0
-            for reading in self._ready:
-                if reading.row.scheduled_ns > now_ns:
+            for slot in self._ready:
+                if slot.due_ns > now_ns:
                     break
                 due += 1
-            if not due:
-                return
-            batch = list(islice(self._ready, due))
-            for _ in range(due):
-                self._ready.popleft()
-            self._released += due
-            self._ledger.release(self._released)
-            if self._transport.backlog + due > MAX_BACKLOG:
-                for reading in batch:
-                    reading.row.outcome = FAILED
-                self._book.done(batch)
-            else:
-                self._transport.send(batch)
-            if self._ready:
+            batch = self._taken(due, now_ns)
+            if due:
+                self._released += due
+                self._ledger.release(self._released)
+            self._hand_over(batch)
+            if not due or self._ready:
                 return
             self._refill()
             if not self._ready:
                 return
+
+    def _taken(self, due: int, now_ns: int) -> list[Outgoing]:
+        """Takes slots that are due; returns what is to be sent now, of them and of what was held."""
+        batch: list[Outgoing] = []
+        for _ in range(due):
+            slot = self._ready.popleft()
+            self._due_sends += len(slot.readings)
+            for reading in slot.readings:
+                if reading.row.scheduled_ns > now_ns:
+                    entry = (reading.row.scheduled_ns, next(self._order), reading)
+                    heapq.heappush(self._held, entry)
+                else:
+                    batch.append(reading)
+        while self._held and self._held[0][0] <= now_ns:
+            batch.append(heapq.heappop(self._held)[2])
+        return batch
+
+    def _hand_over(self, batch: list[Outgoing]) -> None:
+        if not batch:
+            return
+        if self._transport.backlog + len(batch) > MAX_BACKLOG:
+            for reading in batch:
+                reading.row.outcome = FAILED
+            self._book.done(batch)
+        else:
+            self._transport.send(batch)
 
     def _tell(self, now_s: float) -> None:
         while self._marks and self._marks[0][0] <= now_s:
@@ -394,7 +444,9 @@ class _Driver:
         planned_s = profile.duration_s if complete else max(0.001, min(last_s, profile.duration_s))
         elapsed_s = max(planned_s, last_s)
         share = self._fleet.total / max(1, profile.total)
-        target = profile.count_by(planned_s) * share / planned_s
+        # What faults leave out or send again is in the schedule, too.
+        sends = self._due_sends / max(1, self._released)
+        target = profile.count_by(planned_s) * share * sends / planned_s
         achieved = self._book.sent / elapsed_s
         counts = self._book.counts
         return RunSummary(

@@ -7,14 +7,17 @@ A slice of the fleet gives the readings of its devices, the same as in the whole
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator import noise
-from simulator.faults import Corrupt, Overheat, pick_devices, pick_readings
+from simulator.faults import pick_devices, refuse_transport
+from simulator.faults.at_work import FaultsAtWork
+from simulator.faults.base import Draft, among
 from simulator.signals import ClassSignals, Scene
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
 
 MAX_BLOCK = 8192
 DEVICE_PREFIX = "dev-"
@@ -43,6 +47,10 @@ class Block:
         class_index: Class numbers.
         values: Signal name to values, rounded; NaN where the device's class has no such signal.
         fault: 0, or 1 + the index in the scenario's faults of the one that is on the reading.
+        sends: How often each is sent: 0 is never, 2 and more are copies. None: all once.
+        delay_s: How much later than due each is released. None: all when they are due.
+        partition_key: Each one's partition key. None: the device's name.
+        refusal: Why the processor must refuse each, an index into `REASONS`; 0 is not. None: none.
     """
 
     k: Ints
@@ -53,9 +61,33 @@ class Block:
     class_index: Bytes
     values: dict[str, Floats]
     fault: Bytes
+    sends: NDArray[np.int8] | None = None
+    delay_s: Floats | None = None
+    partition_key: list[str] | None = None
+    refusal: Bytes | None = None
 
     def __len__(self) -> int:
         return len(self.k)
+
+
+class DeviceNames(Sequence[str]):
+    """Names of devices by number, made when they are asked for: a million are no memory."""
+
+    def __init__(self, count: int) -> None:
+        self._numbers = range(count)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        chosen = self._numbers[number]
+        if isinstance(chosen, int):
+            return f"{DEVICE_PREFIX}{chosen:06d}"
+        return [f"{DEVICE_PREFIX}{one:06d}" for one in chosen]
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 class Fleet:
@@ -80,7 +112,7 @@ class Fleet:
         seed, devices = scenario.seed, scenario.fleet.devices
         numbers = np.arange(devices, dtype=np.int64)
         self.profile = scenario.profile
-        self.device_ids = [f"{DEVICE_PREFIX}{number:06d}" for number in range(devices)]
+        self.device_ids: Sequence[str] = DeviceNames(devices)
         self.class_of = self._classes(numbers)
         self.site_of: Ints = (
             noise.bits(noise.purpose(seed, "site"), numbers) % np.uint64(scenario.fleet.sites)
@@ -96,12 +128,8 @@ class Fleet:
         self._turn: Ints = turn.astype(np.int64)
         self._place_of = np.argsort(self._turn)
         self.total = self._own_below(self.profile.total)
-        self._picked = [
-            pick_devices(fault, seed, self._eligible(fault.signal), devices)
-            if isinstance(fault, Overheat)
-            else None
-            for fault in scenario.faults
-        ]
+        refuse_transport(scenario.faults, run.transport)
+        self._picked: dict[int, Bools] = {}
 
     def _classes(self, numbers: Ints) -> Bytes:
         """Class numbers with exact shares, drawn from the seed."""
@@ -115,9 +143,17 @@ class Fleet:
         classes: Bytes = np.minimum(index, len(bounds) - 1).astype(np.uint8)
         return classes
 
-    def _eligible(self, signal: str) -> Ints:
-        having = [i for i, c in enumerate(self.scenario.fleet.classes) if signal in c.signals]
-        return np.flatnonzero(np.isin(self.class_of, having)).astype(np.int64)
+    def picked(self, index: int) -> Bools:
+        """Devices that a fault, by its index, is on; shape (devices,)."""
+        known = self._picked.get(index)
+        if known is None:
+            fault = self.scenario.faults[index]
+            kinds = np.array([self.scenario.reaches(fault, c) for c in self.scenario.fleet.classes])
+            eligible = np.flatnonzero(kinds[self.class_of]).astype(np.int64)
+            devices = self.scenario.fleet.devices
+            known = pick_devices(fault, self.scenario.seed, among(fault, eligible), devices)
+            self._picked[index] = known
+        return known
 
     def _own_below(self, k: int) -> int:
         """How many readings of the slice have a number below k."""
@@ -176,21 +212,32 @@ class Fleet:
             )
             for kind in self.scenario.fleet.classes
         ]
+        faults = FaultsAtWork(
+            self.scenario.faults,
+            seed,
+            devices,
+            self.picked,
+            self.scenario.expect.memory_hours * 3600,
+        )
         at = 0
         while at < end:
             # State is advanced from the beginning; what comes before `first` is not given out.
             stop = min(at + step, end if at >= first else min(first, end))
-            block = self._block(np.arange(at, stop, dtype=np.int64), states)
+            block = self._block(np.arange(at, stop, dtype=np.int64), states, faults)
             if at >= first:
                 yield block
             at = stop
 
-    def _block(self, own: Ints, states: list[ClassSignals]) -> Block:
+    def _block(self, own: Ints, states: list[ClassSignals], faults: FaultsAtWork) -> Block:
         rounds, place = np.divmod(own, len(self._places))
         k = rounds * self.scenario.fleet.devices + self._places[place]
         device = self._turn[self._places[place]]
         at_s = self.due_s(k)
         classes = self.class_of[device]
+        for booted, when_s in faults.boots(device, at_s):
+            for index, state in enumerate(states):
+                chosen = classes[booted] == index
+                state.reboot(device[booted[chosen]], when_s[chosen])
         values = {name: np.full(len(own), np.nan) for name in self.signal_names}
         for index, state in enumerate(states):
             chosen = np.flatnonzero(classes == index)
@@ -198,34 +245,56 @@ class Fleet:
                 told = state.values(device[chosen], rounds[chosen], at_s[chosen])
                 for name, column in told.items():
                     values[name][chosen] = column
-        fault = self._apply_faults(device, rounds, at_s, values)
+        draft = Draft(device, rounds, at_s, values, self.profile.duration_s)
+        fault = faults.apply(draft, None)
         for index, kind in enumerate(self.scenario.fleet.classes):
             chosen = classes == index
             for name, signal in kind.signals.items():
                 values[name][chosen] = np.round(values[name][chosen], signal.decimals)
         # A negative zero would be written as -0.0 and compared with 0.0.
         values = {name: column + 0.0 for name, column in values.items()}
-        ts_ms = self.run.start_ms + np.floor(at_s * 1000 + 1e-6).astype(np.int64)
-        return Block(k, device, rounds, at_s, ts_ms, classes, values, fault)
+        keys = None
+        if draft.key:
+            keys = [draft.key.get(i) or self.device_ids[d] for i, d in enumerate(device.tolist())]
+        return Block(
+            k,
+            device,
+            rounds,
+            at_s,
+            self._ts_ms(device, at_s, draft.shift_ms),
+            classes,
+            values,
+            fault,
+            draft.sends,
+            draft.delay_s,
+            keys,
+            draft.refusal,
+        )
 
-    def _apply_faults(
-        self, device: Ints, seq: Ints, at_s: Floats, values: dict[str, Floats]
-    ) -> Bytes:
-        """Changes values in place; returns which fault is on each reading."""
-        on = np.zeros(len(device), dtype=np.uint8)
-        for index, fault in enumerate(self.scenario.faults):
-            within = fault.within(at_s)
-            if not within.any():
-                continue
-            picked = self._picked[index]
-            if isinstance(fault, Overheat) and picked is not None:
-                chosen = within & picked[device]
-                values[fault.signal][chosen] += fault.offset
-            else:
-                chosen = within & pick_readings(fault, self.scenario.seed, device, seq)
-            # A corrupt reading stays one, whatever else is on it.
-            if isinstance(fault, Corrupt):
-                on[chosen] = index + 1
-            else:
-                on[chosen & (on == 0)] = index + 1
-        return on
+    def _ts_ms(self, device: Ints, at_s: Floats, shift_ms: Ints | None) -> Ints:
+        """Timestamps, epoch milliseconds; no two of a device are alike, wherever they are moved."""
+        since_ms: Ints = np.floor(at_s * 1000 + 1e-6).astype(np.int64)
+        if shift_ms is None or not shift_ms.any():
+            return self.run.start_ms + since_ms
+        moved = np.flatnonzero(shift_ms)
+        mine, place = since_ms[moved] + shift_ms[moved], self._place_of[device[moved]]
+        # A device's readings are 2 ms apart at least, so that the next millisecond is free.
+        for _ in range(2):
+            mine += self._is_taken(mine, place)
+        since_ms[moved] = mine
+        return self.run.start_ms + since_ms
+
+    def _is_taken(self, since_ms: Ints, place: Ints) -> Bools:
+        """Whether devices (by their place in the turn) have readings due in these milliseconds."""
+        devices = self.scenario.fleet.devices
+        low = np.full(len(since_ms), -1, dtype=np.int64)
+        high = (self.profile.total - 1 - place) // devices + 1
+        # The last reading that is due by then is in [low, high), by halving.
+        while (high - low > 1).any():
+            middle = (low + high) // 2
+            due_ms = np.floor(self.due_s(middle * devices + place) * 1000 + 1e-6)
+            by_then = (due_ms <= since_ms) | (middle <= low)
+            low, high = np.where(by_then, middle, low), np.where(by_then, high, middle)
+        due_ms = np.floor(self.due_s(np.maximum(low, 0) * devices + place) * 1000 + 1e-6)
+        taken: Bools = (low >= 0) & (due_ms == since_ms)
+        return taken

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -168,12 +170,18 @@ def _unknown_rows(run_dir: Path, journal: Path, known: pa.Table) -> pa.Table:
     devices_slice, released = _read_journal(journal)
     scenario, run = load_run(run_dir)
     fleet = Fleet(scenario, replace(run, devices_slice=devices_slice))
-    there = set(known.column("k").to_pylist())
-    if released == 0 or len(there) >= scenario.profile.total:
+    there = Counter(known.column("k").to_pylist())
+    if released == 0:
         return SCHEMA.empty_table()
     rows: list[dict[str, Any]] = []
     for block in fleet.blocks(0, released):
-        missing = [i for i, k in enumerate(block.k.tolist()) if k not in there]
+        sends = [1] * len(block) if block.sends is None else block.sends.tolist()
+        missing = [
+            index
+            for index, k in enumerate(block.k.tolist())
+            for _ in range(sends[index] - there[k])
+        ]
+        delay_s = np.zeros(len(block)) if block.delay_s is None else block.delay_s
         for index in missing:
             fault = int(block.fault[index])
             rows.append(
@@ -183,7 +191,9 @@ def _unknown_rows(run_dir: Path, journal: Path, known: pa.Table) -> pa.Table:
                     "device": fleet.device_ids[int(block.device_index[index])],
                     "seq": int(block.seq[index]),
                     "event_time_ns": int(block.ts_ms[index]) * 1_000_000,
-                    "scheduled_ns": scheduled_ns(run.start_ms, float(block.scheduled_s[index])),
+                    "scheduled_ns": scheduled_ns(
+                        run.start_ms, float(block.scheduled_s[index] + delay_s[index])
+                    ),
                     "attempts": 0,
                     "outcome": UNKNOWN,
                     "fault": scenario.faults[fault - 1].name if fault else "",

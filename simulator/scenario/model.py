@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,20 +11,21 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fleetcast.errors import UsageError
-from simulator.faults import AnyFault, Overheat
+from simulator.faults import AnyFault
 from simulator.rates import Phase, RateProfile
 from simulator.rates.arrivals import crowding
 from simulator.routes import Route
+from simulator.scenario.checks import check_faults, known_alarm
 from simulator.scenario.errors import problems
 from simulator.signals import AnySignal, Correlated, Signal
 from simulator.signals.route import RouteSignal
 from simulator.signals.state import in_order
 from simulator.units import Duration, TimeOfDay, duration_s, rate_per_s
-from stack.alarms import ALARM_NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from simulator.faults import Fault
     from simulator.rates import Shape
 
 MAX_DEVICES = 10_000_000
@@ -130,17 +130,23 @@ class AlarmExpectation(_Model):
     @field_validator("name")
     @classmethod
     def _known(cls, value: str) -> str:
-        return _known_alarm(value)
+        return known_alarm(value)
 
 
 class Expectations(_Model):
-    """What the verdict asks for. None means that it is not asked."""
+    """What the verdict asks for. None means that it is not asked.
+
+    Attributes:
+        memory_hours: Retention of Timestream's memory store, which tells what comes of late
+            readings; the stack's default.
+    """
 
     lost: Annotated[int, Field(ge=0)] = 0
     duplicated: Annotated[int, Field(ge=0)] = 0
     failed: Annotated[int, Field(ge=0)] = 0
     rate_error_pct: Annotated[float, Field(gt=0)] | None = 1.0
     landing_latency_p99: Duration | None = None
+    memory_hours: Annotated[float, Field(gt=0, le=8766)] = 24.0
     alarms: list[AlarmExpectation] = []
 
 
@@ -168,7 +174,7 @@ class Scenario(_Model):
             raise ValueError("rate: the phases send nothing")
         for index, phase in enumerate(self.rate):
             self._check_gap(index, phase)
-        self._check_faults(profile)
+        check_faults(self)
         return self
 
     def _check_gap(self, index: int, phase: Shape) -> None:
@@ -195,22 +201,10 @@ class Scenario(_Model):
                 "rate"
             )
 
-    def _check_faults(self, profile: RateProfile) -> None:
-        signals = {name for kind in self.fleet.classes for name in kind.signals}
-        names = [fault.name for fault in self.faults]
-        if len(set(names)) < len(names):
-            raise ValueError("faults: two faults have the same name")
-        for fault in self.faults:
-            if isinstance(fault, Overheat) and fault.signal not in signals:
-                raise ValueError(
-                    f"faults: {fault.name} is on signal {fault.signal!r}, which no class has"
-                )
-            if fault.duration <= 0 or fault.start >= profile.duration_s:
-                raise ValueError(
-                    f"faults: {fault.name} is at no time of the run of {profile.duration_s:g} s"
-                )
-            if fault.alarm is not None:
-                _known_alarm(fault.alarm, f"faults: {fault.name}: ")
+    def reaches(self, fault: Fault, kind: DeviceClass) -> bool:
+        """Whether a fault can be on devices of a class."""
+        named = fault.classes is None or kind.name in fault.classes
+        return named and all(name in kind.signals for name in fault.signals)
 
     def with_overrides(
         self,
@@ -301,11 +295,3 @@ def _number(value: str | float) -> str | float:
         except ValueError:
             return value
     return value
-
-
-def _known_alarm(name: str, where: str = "") -> str:
-    if name not in ALARM_NAMES:
-        close = difflib.get_close_matches(name, ALARM_NAMES, 1)
-        hint = f"did you mean {close[0]}?" if close else "known are " + ", ".join(ALARM_NAMES)
-        raise ValueError(f"{where}unknown alarm {name!r}: {hint}")
-    return name

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.codec import Encoder
-from simulator.faults import CORRUPTIONS, Corrupt, corruption_of, expected_refusal
+from simulator.faults import CORRUPTIONS, Corrupt, expected_refusal
 from simulator.fleet import Fleet
 from stack.processor.readings import Refusal, canonical, check, sign
 
@@ -89,7 +89,7 @@ def test_each_corruption_is_refused_with_its_reason(scenario_of, run_of, key, ki
     assert {refusal(payload, key) for payload in payloads} == {CORRUPTIONS[kind]}
 
 
-def test_corruptions_are_seven_with_reasons_of_their_own():
+def test_corruptions_are_ten_with_their_reasons():
     assert CORRUPTIONS == {
         "truncated": "not_json",
         "not_an_object": "not_an_object",
@@ -98,6 +98,9 @@ def test_corruptions_are_seven_with_reasons_of_their_own():
         "out_of_range": "out_of_range",
         "bad_signature": "bad_signature",
         "unsupported_version": "unsupported_version",
+        "not_utf8": "not_json",
+        "not_a_number": "not_json",
+        "missing_signature": "missing_field",
     }
     fault = Corrupt.model_validate(ALWAYS)
     assert fault.kinds == list(CORRUPTIONS)
@@ -118,7 +121,7 @@ def test_exactly_the_readings_that_should_be_are_refused(scenario_of, run_of, ke
 
 def test_all_kinds_of_a_fault_come_about_equally_often(scenario_of):
     fault = scenario_of(faults=[ALWAYS]).faults[0]
-    kinds = [corruption_of(fault, 7, device, 0) for device in range(7000)]
+    kinds = [fault.kinds[int(fault.way(7, device, 0))] for device in range(10_000)]
     for kind in CORRUPTIONS:
         assert kinds.count(kind) == pytest.approx(1000, rel=0.15)
 

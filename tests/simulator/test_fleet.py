@@ -25,13 +25,21 @@ OVERHEAT = {
 CORRUPT = {"name": "broken", "kind": "corrupt", "share": 0.1, "start": "2s", "duration": "2s"}
 
 
+# What a column that is left out means.
+DEFAULTS = {"sends": 1, "delay_s": 0.0, "partition_key": None, "refusal": 0}
+
+
 def columns(blocks) -> dict[str, list]:
     """All readings, column by column; NaN as None, so that equality can be asked."""
     told: dict[str, list] = {}
     for block in blocks:
         for field in fields(block):
-            if field.name != "values":
-                told.setdefault(field.name, []).extend(getattr(block, field.name).tolist())
+            if field.name == "values":
+                continue
+            column = getattr(block, field.name)
+            if column is None:
+                column = [DEFAULTS[field.name]] * len(block)
+            told.setdefault(field.name, []).extend(np.asarray(column).tolist())
         for name, column in block.values.items():
             plain = [None if math.isnan(value) else value for value in column.tolist()]
             told.setdefault(name, []).extend(plain)

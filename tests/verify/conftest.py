@@ -15,7 +15,7 @@ from fleetcast.target import Target
 from fleetcast.verify.truth import Truth
 from localcloud.app import LocalCloud
 from simulator.codec import Encoder
-from simulator.engine import outgoing
+from simulator.engine import slots
 from simulator.fleet import Fleet
 from simulator.ledger import LedgerWriter
 from simulator.scenario import RunInfo, Scenario
@@ -89,7 +89,8 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         with LedgerWriter(folder, name, info.devices_slice) as ledger:
             ledger.release(fleet.total)
             for block in fleet.blocks():
-                for reading in outgoing(fleet, block, encoder.encode(block)):
+                told = slots(fleet, block, encoder.encode(block))
+                for reading in (reading for slot in told for reading in slot.readings):
                     row = reading.row
                     payloads[row.k] = reading.payload
                     row.outcome = (outcomes or {}).get(row.k, "acked")
