@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING
 
 from simulator.faults import PayloadFault
+from simulator.payloads import own_shapes, with_firmware
 
 if TYPE_CHECKING:
     from simulator.fleet import Block, Fleet
@@ -67,6 +68,8 @@ class Encoder:
                     payloads.append(spec.broken(way, text, self._signed))
                     continue
             payloads.append(self._signed(text))
+        for index, payload in own_shapes(self._fleet, block, self._signed):
+            payloads[index] = payload
         return payloads
 
     def _describe(self, device: int) -> str:
@@ -75,6 +78,7 @@ class Encoder:
             f'{{"class":"{fleet.class_name(device)}","device":"{fleet.device_ids[device]}",'
             f'"run":{self._run},"seq":'
         )
+        head = with_firmware(head, fleet.firmware(device))
         self._heads[device] = head
         self._tails[device] = f'"{fleet.site_name(device)}","ts":'
         return head

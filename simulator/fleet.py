@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simulator import noise
 from simulator.faults import pick_devices, refuse_transport
 from simulator.faults.at_work import FaultsAtWork
-from simulator.faults.base import Draft, among
+from simulator.faults.base import Draft, among, reason_indexes
 from simulator.signals import ClassSignals, Scene
 
 if TYPE_CHECKING:
@@ -70,6 +70,13 @@ class Block:
         return len(self.k)
 
 
+def _drawn(weights: Sequence[float], uniform: Floats) -> Ints:
+    """Numbers of weighted choices; shape of `uniform`."""
+    bounds = np.cumsum(weights)
+    chosen = np.searchsorted(bounds / bounds[-1], uniform, side="right")
+    return np.minimum(chosen, len(bounds) - 1).astype(np.int64)
+
+
 class DeviceNames(Sequence[str]):
     """Names of devices by number, made when they are asked for: a million are no memory."""
 
@@ -96,17 +103,20 @@ class Fleet:
     Args:
         scenario: What they are.
         run: Which run, and which slice of the devices.
+        only: Numbers of the devices that it is about, instead of the slice.
 
     Attributes:
         device_ids: Names by device number.
         class_of: Class numbers by device number, shape (devices,).
         site_of: Site numbers by device number, shape (devices,).
+        site_names: Names of the sites.
+        templates: Shapes of payloads by class number, of classes that have their own.
         signal_names: Names of all signals, sorted.
         decimals: Decimals by signal name.
         total: Number of readings of the slice in the whole run.
     """
 
-    def __init__(self, scenario: Scenario, run: RunInfo) -> None:
+    def __init__(self, scenario: Scenario, run: RunInfo, only: Sequence[int] | None = None) -> None:
         self.scenario = scenario
         self.run = run
         seed, devices = scenario.seed, scenario.fleet.devices
@@ -114,9 +124,17 @@ class Fleet:
         self.profile = scenario.profile
         self.device_ids: Sequence[str] = DeviceNames(devices)
         self.class_of = self._classes(numbers)
-        self.site_of: Ints = (
-            noise.bits(noise.purpose(seed, "site"), numbers) % np.uint64(scenario.fleet.sites)
-        ).astype(np.int64)
+        self.site_names, self.site_of = self._sites(numbers)
+        self._firmware: dict[int, tuple[list[str], Ints]] = {}
+        self.templates = {
+            index: kind.template
+            for index, kind in enumerate(scenario.fleet.classes)
+            if kind.template is not None
+        }
+        refused = [
+            "" if kind.template is None else kind.template.reason for kind in scenario.fleet.classes
+        ]
+        self._refused = reason_indexes(refused)
         self.signal_names = sorted({n for c in scenario.fleet.classes for n in c.signals})
         self.decimals = {
             name: max(c.signals[name].decimals for c in scenario.fleet.classes if name in c.signals)
@@ -124,7 +142,8 @@ class Fleet:
         }
         turn = np.argsort(noise.bits(noise.purpose(seed, "turn"), numbers), kind="stable")
         first, last = run.devices_slice
-        self._places: Ints = np.flatnonzero((turn >= first) & (turn < last)).astype(np.int64)
+        mine = (turn >= first) & (turn < last) if only is None else np.isin(turn, only)
+        self._places: Ints = np.flatnonzero(mine).astype(np.int64)
         self._turn: Ints = turn.astype(np.int64)
         self._place_of = np.argsort(self._turn)
         self.total = self._own_below(self.profile.total)
@@ -132,16 +151,30 @@ class Fleet:
         self._picked: dict[int, Bools] = {}
 
     def _classes(self, numbers: Ints) -> Bytes:
-        """Class numbers with exact shares, drawn from the seed."""
-        seed = self.scenario.seed
+        """Class numbers with exact counts and shares, drawn from the seed."""
+        seed, kinds = self.scenario.seed, self.scenario.fleet.classes
         drawn = np.argsort(noise.bits(noise.purpose(seed, "class"), numbers), kind="stable")
         rank = np.empty(len(numbers), dtype=np.int64)
         rank[drawn] = numbers
-        bounds = np.cumsum([kind.share for kind in self.scenario.fleet.classes])
-        place = (rank + 0.5) / len(numbers)
-        index = np.searchsorted(bounds, place, side="right")
-        classes: Bytes = np.minimum(index, len(bounds) - 1).astype(np.uint8)
+        counted = np.array([kind.count or 0 for kind in kinds], dtype=np.int64)
+        shared = np.flatnonzero(counted == 0)
+        # Ranks from the top are those of counted classes.
+        rest = len(numbers) - int(counted.sum())
+        classes = np.searchsorted(rest + np.cumsum(counted), rank, side="right").astype(np.uint8)
+        if len(shared):
+            bounds = np.cumsum([kinds[index].share or 0.0 for index in shared.tolist()])
+            mine = rank < rest
+            index = np.searchsorted(bounds, (rank[mine] + 0.5) / rest, side="right")
+            classes[mine] = shared[np.minimum(index, len(bounds) - 1)]
         return classes
+
+    def _sites(self, numbers: Ints) -> tuple[Sequence[str], Ints]:
+        """(names of the sites, number of each device's)."""
+        sites, stream = self.scenario.fleet.sites, noise.purpose(self.scenario.seed, "site")
+        if isinstance(sites, int):
+            names = [f"site-{number:03d}" for number in range(sites)]
+            return names, (noise.bits(stream, numbers) % np.uint64(sites)).astype(np.int64)
+        return list(sites), _drawn(list(sites.values()), noise.uniform(stream, numbers))
 
     def picked(self, index: int) -> Bools:
         """Devices that a fault, by its index, is on; shape (devices,)."""
@@ -183,7 +216,22 @@ class Fleet:
 
     def site_name(self, device: int) -> str:
         """The site of a device."""
-        return f"site-{int(self.site_of[device]):03d}"
+        return self.site_names[int(self.site_of[device])]
+
+    def firmware(self, device: int) -> str | None:
+        """The firmware version of a device; None where its class has none."""
+        kind = int(self.class_of[device])
+        weights = self.scenario.fleet.classes[kind].firmware
+        if weights is None:
+            return None
+        known = self._firmware.get(kind)
+        if known is None:
+            name = self.scenario.fleet.classes[kind].name
+            stream = noise.purpose(self.scenario.seed, "firmware", name)
+            numbers = np.arange(self.scenario.fleet.devices, dtype=np.int64)
+            drawn = _drawn(list(weights.values()), noise.uniform(stream, numbers))
+            known = self._firmware[kind] = (list(weights), drawn)
+        return known[0][int(known[1][device])]
 
     def class_name(self, device: int) -> str:
         """The class of a device."""
@@ -246,7 +294,8 @@ class Fleet:
                 for name, column in told.items():
                     values[name][chosen] = column
         draft = Draft(device, rounds, at_s, values, self.profile.duration_s)
-        fault = faults.apply(draft, None)
+        refused = self._refused[classes] if self._refused.any() else None
+        fault = faults.apply(draft, refused)
         for index, kind in enumerate(self.scenario.fleet.classes):
             chosen = classes == index
             for name, signal in kind.signals.items():

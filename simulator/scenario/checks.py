@@ -69,6 +69,11 @@ def _check_place(scenario: Scenario, index: int, fault: Fault) -> None:
                 "devices, which are numbered from 0"
             )
     if not any(scenario.reaches(fault, kind) for kind in scenario.fleet.classes):
+        if not fault.signals:
+            raise ValueError(
+                f"faults.{index}: {fault.kind} breaks standard payloads, and the classes that "
+                f"{fault.name} is on have shapes of their own"
+            )
         among = f"none of the classes {', '.join(fault.classes)}" if fault.classes else "no class"
         missing = next(
             name for name in fault.signals

@@ -11,15 +11,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fleetcast.errors import UsageError
-from simulator.faults import AnyFault
+from simulator.faults import AnyFault, PayloadFault
 from simulator.rates import Phase, RateProfile
 from simulator.rates.arrivals import crowding
 from simulator.routes import Route
 from simulator.scenario.checks import check_faults, known_alarm
 from simulator.scenario.errors import problems
+from simulator.scenario.names import Sites, Weighted
 from simulator.signals import AnySignal, Correlated, Signal
 from simulator.signals.route import RouteSignal
 from simulator.signals.state import in_order
+from simulator.templates import Template
 from simulator.units import Duration, TimeOfDay, duration_s, rate_per_s
 
 if TYPE_CHECKING:
@@ -56,12 +58,37 @@ class _Model(BaseModel):
 
 
 class DeviceClass(_Model):
-    """Devices of one kind: their share of the fleet and their signals."""
+    """Devices of one kind.
+
+    Attributes:
+        share: Of the devices that are not counted.
+        count: How many there are, instead of a share.
+        signals: What they measure, by name.
+        routes: Ways that they travel, by name.
+        firmware: A version, or versions with their weights; it is a field of the payload.
+        payload: A shape of their own for the payload, see `simulator.templates`.
+    """
 
     name: Name
-    share: Annotated[float, Field(gt=0, le=1)]
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    count: Annotated[int, Field(ge=1, le=MAX_DEVICES)] | None = None
+    firmware: Weighted | None = None
+    payload: Any = None
     signals: Annotated[dict[SignalName, AnySignal], Field(min_length=1, max_length=32)]
     routes: dict[Name, Route] = {}
+
+    @model_validator(mode="after")
+    def _sized(self) -> Self:
+        if (self.share is None) == (self.count is None):
+            raise ValueError("share: a class needs a share or a count, one of the two")
+        if self.payload is not None:
+            self.template  # noqa: B018 - it says what is wrong
+        return self
+
+    @cached_property
+    def template(self) -> Template | None:
+        """The shape of its payloads, where it has its own."""
+        return None if self.payload is None else Template(self.payload, self.signals)
 
     @model_validator(mode="after")
     def _linked(self) -> Self:
@@ -94,20 +121,46 @@ class FleetSpec(_Model):
     """How many devices, where, of which classes.
 
     Attributes:
+        devices: Number of devices; where all classes are counted, it follows from them.
+        sites: How many there are, or their names, or names with weights.
         spread: `even` lets the devices take turns; in a `herd` all send at the same moment, once
             for each round.
     """
 
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)]
-    sites: Annotated[int, Field(ge=1, le=100_000)] = 1
+    sites: Sites = 1
     spread: Literal["even", "herd"] = "even"
     classes: Annotated[list[DeviceClass], Field(min_length=1, max_length=MAX_KINDS)]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "devices" not in value:
+            kinds = value.get("classes")
+            counts = [
+                kind.get("count") for kind in (kinds if isinstance(kinds, list) else [])
+                if isinstance(kind, dict)
+            ]  # fmt: skip
+            if counts and all(isinstance(count, int) for count in counts):
+                return {**value, "devices": sum(counts)}
+        return value
+
     @model_validator(mode="after")
     def _shares(self) -> Self:
-        total = sum(kind.share for kind in self.classes)
-        if abs(total - 1) > 1e-6:  # noqa: PLR2004 - rounding of written shares
-            raise ValueError(f"the shares of the classes add up to {total:g}: make it 1")
+        counted = sum(kind.count or 0 for kind in self.classes)
+        shares = [kind.share for kind in self.classes if kind.share is not None]
+        if not shares and counted != self.devices:
+            raise ValueError(
+                f"devices: the classes count {counted} devices, which is not {self.devices}: "
+                "change a count, or give a class a share"
+            )
+        if shares and abs(sum(shares) - 1) > 1e-6:  # noqa: PLR2004 - rounding of written shares
+            raise ValueError(f"the shares of the classes add up to {sum(shares):g}: make it 1")
+        if shares and counted >= self.devices:
+            raise ValueError(
+                f"devices: the counted classes have {counted} of {self.devices} devices, which "
+                "leaves none for shares"
+            )
         names = [kind.name for kind in self.classes]
         if len(set(names)) < len(names):
             raise ValueError("two classes have the same name")
@@ -203,6 +256,8 @@ class Scenario(_Model):
 
     def reaches(self, fault: Fault, kind: DeviceClass) -> bool:
         """Whether a fault can be on devices of a class."""
+        if kind.payload is not None and isinstance(fault, PayloadFault):
+            return False
         named = fault.classes is None or kind.name in fault.classes
         return named and all(name in kind.signals for name in fault.signals)
 
