@@ -115,7 +115,8 @@ def _devices(fleet: Fleet, per_class: int) -> list[int]:
     first = np.zeros(scenario.fleet.devices, dtype=np.int64)
     for index, fault in enumerate(scenario.faults):
         if fault.signals or fault.of == "devices":
-            first[np.flatnonzero(fleet.picked(index) & (first == 0))[:1]] = 1
+            mine = np.flatnonzero(fleet.picked(index) & (first == 0))[:1]
+            first[mine] = 2 if fault.signals else 1
     chosen: list[int] = []
     for kind in range(len(scenario.fleet.classes)):
         members = np.flatnonzero(fleet.class_of == kind)

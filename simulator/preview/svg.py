@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from simulator.preview.sample import Floats, Line, Preview
 
 WIDTH, LEFT, RIGHT = 960, 74, 16
-PANEL, GAP, HEAD = 110, 34, 56
+PANEL, GAP, HEAD = 110, 34, 72
 SPAN = 15
 COLOURS = ("#1f6feb", "#2da44e", "#bf3989", "#9a6700", "#8250df", "#0a7ea4")
 _STYLE = (
