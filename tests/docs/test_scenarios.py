@@ -52,7 +52,9 @@ def reason_of(payload: bytes) -> str:
 def run(path: Path) -> set[str]:
     """Generates and encodes all readings; why the processor refused any of them."""
     scenario = load(path)
-    fleet = Fleet(scenario, RunInfo("r", 1_700_000_000_000, "local", "t", "null", (0, scenario.fleet.devices)))
+    fleet = Fleet(
+        scenario, RunInfo("r", 1_700_000_000_000, "local", "t", "null", (0, scenario.fleet.devices))
+    )
     encoder = Encoder(fleet, KEY)
     seen, reasons = 0, set()
     for block in fleet.blocks():
