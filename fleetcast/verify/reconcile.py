@@ -215,7 +215,7 @@ def measure_rate(truth: Truth, *, complete: bool) -> Rate:
     table = truth.table
     profile, start_ns = truth.scenario.profile, truth.run.start_ms * 1_000_000
     sent_ns = table.column("sent_ns").to_numpy(zero_copy_only=False).astype(np.float64)
-    due_ns = table.column("scheduled_ns").to_numpy().astype(np.float64)
+    due_ns = truth.release_ns().astype(np.float64)
     left = ~np.isnan(sent_ns)
     lag_ms = np.maximum(sent_ns[left] - due_ns[left], 0.0) / 1e6
     last_s = float((sent_ns[left].max() - start_ns) / 1e9) if left.any() else 0.0

@@ -107,6 +107,7 @@ class Truth:
         self.checksum: Ints = np.zeros(total, dtype=np.int64)
         self.payload: NDArray[np.uint64] = np.zeros(total, dtype=np.uint64)
         self._by_sha256: dict[str, int] = {}
+        self._delay_s: dict[int, float] = {}
         encoder = Encoder(self.fleet, key)
         for block in self.fleet.blocks(0, self._released):
             self._learn(block, encoder.encode(block))
@@ -137,6 +138,9 @@ class Truth:
             self.refusal[k] = block.refusal
         if block.sends is not None:
             self.sends[k] = block.sends
+        if block.delay_s is not None:
+            held = np.flatnonzero(block.delay_s)
+            self._delay_s.update(zip(k[held].tolist(), block.delay_s[held].tolist(), strict=True))
         for index, payload in enumerate(payloads):
             if len(payload) > TOLD_BY_HASH:
                 self._by_sha256[hashlib.sha256(payload).hexdigest()] = int(k[index])
@@ -160,6 +164,15 @@ class Truth:
     def seq_of(self) -> Ints:
         """Readings' numbers within their devices."""
         return np.arange(len(self.outcome), dtype=np.int64) // self.scenario.fleet.devices
+
+    def release_ns(self) -> Ints:
+        """When each row of the ledger was due to leave, faults' delays included, epoch ns."""
+        numbers = self.table.column("k").to_numpy().astype(np.int64)
+        due_s = self.fleet.due_s(numbers)
+        if self._delay_s:
+            due_s = due_s + np.array([self._delay_s.get(k, 0.0) for k in numbers.tolist()])
+        due: Ints = self.run.start_ms * 1_000_000 + np.rint(due_s * 1e9).astype(np.int64)
+        return due
 
     @property
     def released_all(self) -> bool:
