@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -32,6 +33,8 @@ Bools = NDArray[np.bool_]
 
 MAX_BLOCK = 8192
 DEVICE_PREFIX = "dev-"
+# Names of so many devices are kept (60 MB a million); beyond, they are made when asked for.
+MOST_NAMES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def _drawn(weights: Sequence[float], uniform: Floats) -> Ints:
 
 
 class DeviceNames(Sequence[str]):
-    """Names of devices by number, made when they are asked for: a million are no memory."""
+    """Names of devices by number, made when they are asked for: any number takes no memory."""
 
     def __init__(self, count: int) -> None:
         self._numbers = range(count)
@@ -106,7 +109,6 @@ class Fleet:
         only: Numbers of the devices that it is about, instead of the slice.
 
     Attributes:
-        device_ids: Names by device number.
         class_of: Class numbers by device number, shape (devices,).
         site_of: Site numbers by device number, shape (devices,).
         site_names: Names of the sites.
@@ -122,7 +124,6 @@ class Fleet:
         seed, devices = scenario.seed, scenario.fleet.devices
         numbers = np.arange(devices, dtype=np.int64)
         self.profile = scenario.profile
-        self.device_ids: Sequence[str] = DeviceNames(devices)
         self.class_of = self._classes(numbers)
         self.site_names, self.site_of = self._sites(numbers)
         self._firmware: dict[int, tuple[list[str], Ints]] = {}
@@ -175,6 +176,14 @@ class Fleet:
             names = [f"site-{number:03d}" for number in range(sites)]
             return names, (noise.bits(stream, numbers) % np.uint64(sites)).astype(np.int64)
         return list(sites), _drawn(list(sites.values()), noise.uniform(stream, numbers))
+
+    @cached_property
+    def device_ids(self) -> Sequence[str]:
+        """Names by device number."""
+        devices = self.scenario.fleet.devices
+        if devices > MOST_NAMES:
+            return DeviceNames(devices)
+        return [f"{DEVICE_PREFIX}{number:06d}" for number in range(devices)]
 
     def picked(self, index: int) -> Bools:
         """Devices that a fault, by its index, is on; shape (devices,)."""

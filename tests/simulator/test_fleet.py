@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator import fleet as fleet_module
 from simulator.faults import expected_refusal
 from simulator.fleet import Fleet
 
@@ -341,3 +342,17 @@ def test_random_arrivals_are_the_same_in_slices_and_blocks(
         for row in rows(Fleet(scenario, run_of(scenario, part)).blocks(size=size))
     ]
     assert sorted(map(str, parts)) == sorted(map(str, whole))
+
+
+def test_names_of_very_many_devices_are_made_when_asked_for(scenario_of, run_of, monkeypatch):
+    scenario = scenario_of(devices=50)
+    kept = Fleet(scenario, run_of(scenario))
+    monkeypatch.setattr(fleet_module, "MOST_NAMES", 10)
+    made = Fleet(scenario, run_of(scenario))
+    assert isinstance(made.device_ids, fleet_module.DeviceNames)
+    assert list(made.device_ids) == kept.device_ids
+    assert (len(made.device_ids), made.device_ids[-1]) == (50, "dev-000049")
+    assert made.device_ids[3:5] == ["dev-000003", "dev-000004"]
+    assert rows(made.blocks()) == rows(kept.blocks())
+    with pytest.raises(IndexError):
+        made.device_ids[50]
