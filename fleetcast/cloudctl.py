@@ -14,13 +14,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetcast.errors import TargetError
+from fleetcast.errors import TargetError, UsageError
 from fleetcast.home import home
 from fleetcast.target import LOCAL_HOST, local_port
 
@@ -107,6 +108,34 @@ def status(port: int | None = None) -> dict[str, Any]:
     return {"running": False, "port": port} if told is None else {"running": True, **told}
 
 
+def admin(port: int | None, method: str, page: str, body: Any = None) -> Any:
+    """What the admin API of the local cloud answers.
+
+    Args:
+        port: Of the cloud; `FLEETCAST_PORT` or 4566 if not given.
+        method: HTTP method.
+        page: Path after `/_fleetcast/`.
+        body: A JSON value to send.
+
+    Raises:
+        UsageError: it refuses what is asked.
+        TargetError: no local cloud answers.
+    """
+    port = port or local_port()
+    try:
+        return _ask(port, method, page, body)
+    except urllib.error.HTTPError as error:
+        try:
+            text = json.loads(error.read())["error"]
+        except (OSError, ValueError, KeyError, TypeError):
+            text = f"the local cloud answers {error.code}"
+        raise UsageError(text) from error
+    except (OSError, ValueError) as error:
+        raise TargetError(
+            f"no local cloud on {LOCAL_HOST}:{port}: run fleetcast cloud start"
+        ) from error
+
+
 def describe(report: dict[str, Any]) -> list[str]:
     """A status in lines for a person."""
     if not report.get("running"):
@@ -114,10 +143,14 @@ def describe(report: dict[str, Any]) -> list[str]:
     lines = [
         (
             f"local cloud {report['version']} on {report['endpoint_url']}, pid {report['pid']}, "
-            f"up {report['uptime_s']:.0f} s, {report['max_memory_mib']} MiB at most, "
-            f"{report['cpu_s']} CPU s"
+            f"up {report['uptime_s']:.0f} s, {report['memory_mib']} MiB "
+            f"({report['max_memory_mib']} at most), {report['cpu_s']} CPU s"
         )
     ]
+    for consumer in report["backlog"]:
+        waits = ", ".join(f"{value} {unit}" for unit, value in consumer["waiting"].items())
+        lines.append(f"  backlog of {consumer['consumer']}: {waits}")
+    lines += [f"  fault {describe_fault(fault)}" for fault in report["faults"]]
     for name, told in report["services"].items():
         rest = {key: value for key, value in told.items() if key != "unsupported"}
         lines.append(f"  {name}: {json.dumps(rest)}")
@@ -126,6 +159,22 @@ def describe(report: dict[str, Any]) -> list[str]:
     lines.append(f"  others: {report['by_moto']}")
     lines += [f"  not served: {text}" for text in report["unsupported"]]
     return lines
+
+
+def describe_fault(fault: dict[str, Any]) -> str:
+    """A fault, as the admin API tells it, in a line for a person."""
+    words = [f"{fault['id']}: {fault['kind']} on {fault['service']}:{fault['operation']}"]
+    words += [
+        f"{name} {'-'.join(map(str, value)) if isinstance(value, list) else value}"
+        for name in ("code", "status", "latency_ms", "records", "calls")
+        if (value := fault.get(name)) is not None
+    ]
+    if fault["share"] < 1:
+        words.append(f"share {fault['share']}")
+    if fault.get("ends_in_s") is not None and fault.get("state", "active") != "ended":
+        words.append(f"ends in {fault['ends_in_s']:.0f} s")
+    words.append(f"{fault.get('state', 'active')}, fired {fault['fired']}")
+    return ", ".join(words)
 
 
 @contextmanager
@@ -205,14 +254,24 @@ def _health(port: int) -> dict[str, Any] | None:
 
 def _get(port: int, page: str) -> dict[str, Any] | None:
     """An admin page, or None where no local cloud answers on the port."""
-    url = f"http://{LOCAL_HOST}:{port}/_fleetcast/{page}"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=HEALTH_S) as answer:
-            told = json.loads(answer.read())
+        told = _ask(port, "GET", page)
     except (OSError, ValueError):
         return None
     return told if isinstance(told, dict) and "pid" in told else None
+
+
+def _ask(port: int, method: str, page: str, body: Any = None) -> Any:
+    """The JSON that the admin API answers with."""
+    request = urllib.request.Request(
+        f"http://{LOCAL_HOST}:{port}/_fleetcast/{page}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=HEALTH_S) as answer:
+        return json.loads(answer.read())
 
 
 def _info_path(port: int) -> Path:

@@ -22,10 +22,28 @@ if TYPE_CHECKING:
 HEAD_START_S = 1.0
 
 
+# Each worker is a process that imports what this one has already.
+WORKERS_HEAD_START_S = 4.0
+
+
 def new_run(
-    scenario: Scenario, target: Target, outputs: StackOutputs, run_id: str | None = None
+    scenario: Scenario,
+    target: Target,
+    outputs: StackOutputs | None,
+    run_id: str | None = None,
+    *,
+    transport: str = "kinesis",
+    head_start_s: float = HEAD_START_S,
 ) -> tuple[RunInfo, Path]:
     """Decides on a run and makes its folder.
+
+    Args:
+        scenario: What is driven.
+        target: Where the stack is.
+        outputs: The stack; None where readings go to none.
+        run_id: An id of the user's own.
+        transport: How readings leave.
+        head_start_s: How long until its schedule starts.
 
     Returns:
         What identifies the run (with the epoch millisecond its schedule starts at), and its folder.
@@ -42,10 +60,10 @@ def new_run(
         raise UsageError(f"run {name!r} exists in {folder.parent}: give another --run-id") from None
     info = RunInfo(
         id=name,
-        start_ms=int((time.time() + HEAD_START_S) * 1000),
+        start_ms=int((time.time() + head_start_s) * 1000),
         target=target.name,
-        environment=outputs.environment,
-        transport="kinesis",
+        environment="" if outputs is None else outputs.environment,
+        transport=transport,
         devices_slice=(0, scenario.fleet.devices),
     )
     return info, folder

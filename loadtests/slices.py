@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import numpy as np
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -20,22 +21,27 @@ from botocore.exceptions import (
     EndpointConnectionError,
 )
 
-from fleetcast.errors import TargetError, UsageError
+from fleetcast.errors import TargetError
+from simulator.batch import ACKED, FAILED, UNKNOWN
 from simulator.codec import Encoder
-from simulator.engine import key_unreadable, outgoing
+from simulator.engine import key_unreadable
 from simulator.fleet import Fleet
-from simulator.ledger import ACKED, FAILED, UNKNOWN, LedgerWriter
+from simulator.ledger import LedgerWriter
+from simulator.measure import Book
+from simulator.schedule import Schedule
 from simulator.transports.kinesis import ATTEMPTS, BACKOFF_S, MAX_BYTES, MAX_RECORDS, RETRIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from fleetcast.target import Target
-    from simulator.scenario import RunInfo, Scenario
-    from simulator.transports import Outgoing
+    from numpy.typing import NDArray
 
-BATCH_S = 0.05
+    from fleetcast.target import Target
+    from simulator.batch import Batch
+    from simulator.scenario import RunInfo, Scenario
+
+BATCH_S = 0.03
 BLOCK = 512
 
 
@@ -77,11 +83,6 @@ class SliceDriver:
         run_dir: Path,
         told: Callable[[Answered], None],
     ) -> None:
-        for fault in scenario.faults:
-            if fault.reschedules:
-                raise UsageError(
-                    f"fault {fault.name}: {fault.kind} is not sent by Locust: use fleetcast simulate"
-                )
         self._fleet = Fleet(scenario, run)
         self._encoder = Encoder(self._fleet, key)
         self._run_dir = run_dir
@@ -95,88 +96,94 @@ class SliceDriver:
 
     def drive(self) -> None:
         """Drives the slice to its end. Killed on the way, it leaves its ledger readable."""
-        run = self._fleet.run
-        released = 0
-        with LedgerWriter(self._run_dir, run.id, run.devices_slice) as ledger:
-            for batch in self._batches():
-                released += len(batch)
-                ledger.release(released)
-                try:
-                    self._deliver(batch)
-                finally:
-                    ledger.record(reading.row for reading in batch)
+        schedule = Schedule(self._fleet, self._encoder, BLOCK)
+        with LedgerWriter(self._run_dir, self._fleet) as ledger:
+            book = Book(ledger)
+            while not schedule.ended:
+                schedule.refill(BLOCK, BLOCK)
+                wait_s = (schedule.next_ns or 0) / 1e9 - time.time()
+                if wait_s > 0:
+                    # Late by up to this much, so that a request carries more than one reading.
+                    time.sleep(wait_s + BATCH_S)
+                now_ns = time.time_ns()
+                leaving = schedule.take(now_ns)
+                ledger.release(schedule.released, now_ns)
+                for part in _requests(leaving):
+                    try:
+                        self._deliver(part)
+                    finally:
+                        book.done(part)
 
-    def _batches(self) -> Iterator[list[Outgoing]]:
-        """What is due, at most a request's worth at a time."""
-        batch: list[Outgoing] = []
-        size = 0
-        for reading in self._readings():
-            wait_s = reading.row.scheduled_ns / 1e9 - time.time()
-            length = len(reading.payload) + len(reading.key)
-            full = len(batch) >= MAX_RECORDS or size + length > MAX_BYTES
-            if batch and (wait_s > 0 or full):
-                yield batch
-                batch, size = [], 0
-                wait_s = reading.row.scheduled_ns / 1e9 - time.time()
-            if wait_s > 0:
-                # Late by up to this much, so that a request carries more than one reading.
-                time.sleep(wait_s + BATCH_S)
-            batch.append(reading)
-            size += length
-        if batch:
-            yield batch
-
-    def _readings(self) -> Iterator[Outgoing]:
-        for block in self._fleet.blocks(size=BLOCK):
-            yield from outgoing(self._fleet, block, self._encoder.encode(block))
-
-    def _deliver(self, batch: list[Outgoing]) -> None:
+    def _deliver(self, batch: Batch) -> None:
         """Sends a batch until each of its readings has an outcome."""
-        due_s = batch[0].row.scheduled_ns / 1e9
-        left = batch
+        due_s = int(batch.rows["scheduled_ns"].min()) / 1e9
+        batch.shards, batch.sequence_numbers = [None] * len(batch), [None] * len(batch)
+        left = np.arange(len(batch))
         for attempt in range(1, ATTEMPTS + 1):
-            size = sum(len(reading.payload) for reading in left)
+            size = sum(len(batch.payloads[place]) for place in left)
             error: Exception | None = None
             try:
-                left = self._put(left)
-                if left:
+                left = self._put(batch, left)
+                if len(left):
                     error = RuntimeError("records throttled")
             except (ClientError, BotoCoreError, OSError) as failure:
                 error = failure
             self._told(Answered((time.time() - due_s) * 1000, size, error))
-            if not left or (isinstance(error, ClientError) and _code(error) not in RETRIED):
+            if not len(left) or (isinstance(error, ClientError) and _code(error) not in RETRIED):
                 return
             low, high = BACKOFF_S
             time.sleep(random.uniform(0, min(high, low * 2**attempt)))  # noqa: S311 - jitter
 
-    def _put(self, batch: Sequence[Outgoing]) -> list[Outgoing]:
-        """Sends once and returns what should be tried again; outcomes are as the simulator's."""
-        now_ns = time.time_ns()
-        before = {id(r): r.row.attempts > 0 and r.row.outcome == UNKNOWN for r in batch}
-        for reading in batch:
-            reading.row.sent_ns = reading.row.sent_ns or now_ns
-            reading.row.attempts += 1
-            reading.row.outcome = UNKNOWN
-        records = [{"Data": r.payload, "PartitionKey": r.key} for r in batch]
+    def _put(self, batch: Batch, left: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Sends once; the places of what should be tried again. Outcomes are as the simulator's."""
+        rows = batch.rows
+        rows["sent_ns"][left] = np.where(
+            rows["sent_ns"][left] == 0, time.time_ns(), rows["sent_ns"][left]
+        )
+        rows["attempts"][left] += 1
+        rows["outcome"][left] = UNKNOWN
+        records = [
+            {"Data": batch.payloads[place], "PartitionKey": batch.keys[place]} for place in left
+        ]
         try:
             answer = self._client.put_records(StreamName=self._stream, Records=records)
         except (ClientError, EndpointConnectionError, ConnectTimeoutError):
             # Refused, or never connected: this attempt placed nothing.
-            for reading in batch:
-                reading.row.outcome = UNKNOWN if before[id(reading)] else FAILED
+            rows["outcome"][left] = np.where(rows["maybe"][left], UNKNOWN, FAILED)
+            raise
+        except BaseException:
+            rows["maybe"][left] = True
             raise
         acked_ns = time.time_ns()
         again = []
-        for reading, result in zip(batch, answer["Records"], strict=True):
-            row = reading.row
+        for place, result in zip(left.tolist(), answer["Records"], strict=True):
             if result.get("SequenceNumber"):
-                row.outcome, row.acked_ns = ACKED, acked_ns
-                row.shard, row.sequence_number = result["ShardId"], result["SequenceNumber"]
+                rows["outcome"][place], rows["acked_ns"][place] = ACKED, acked_ns
+                self._landed(batch, place, result)
                 continue
-            row.outcome = UNKNOWN if before[id(reading)] else FAILED
+            rows["outcome"][place] = UNKNOWN if rows["maybe"][place] else FAILED
             if result.get("ErrorCode") in RETRIED:
-                again.append(reading)
-        return again
+                again.append(place)
+        return np.array(again, dtype=np.intp)
+
+    @staticmethod
+    def _landed(batch: Batch, place: int, result: dict[str, Any]) -> None:
+        if batch.shards is not None and batch.sequence_numbers is not None:
+            batch.shards[place] = result["ShardId"]
+            batch.sequence_numbers[place] = result["SequenceNumber"]
+
+
+def _requests(leaving: Sequence[Batch]) -> Iterator[Batch]:
+    """Batches in parts that one request takes."""
+    for batch in leaving:
+        first = size = 0
+        for place, (payload, key) in enumerate(zip(batch.payloads, batch.keys, strict=True)):
+            more = len(payload) + len(key.encode())
+            if place > first and (place - first >= MAX_RECORDS or size + more > MAX_BYTES):
+                yield batch.part(first, place)
+                first, size = place, 0
+            size += more
+        yield batch.part(first, len(batch))
 
 
 def slice_of(run: RunInfo, devices: int, index: int, count: int) -> RunInfo:

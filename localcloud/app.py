@@ -15,20 +15,25 @@ import uvicorn
 from fleetcast import __version__
 from fleetcast.errors import TargetError
 from fleetcast.target import LOCAL_ACCOUNT, LOCAL_HOST, LOCAL_REGION
+from localcloud.admin import Admin
 from localcloud.clients import Clients
 from localcloud.cloudwatch.metrics import MetricStore
 from localcloud.cloudwatch.service import CloudWatchService
+from localcloud.connection import Connection
 from localcloud.firehose.service import FirehoseService
 from localcloud.front import Front
 from localcloud.functions.service import LambdaService
 from localcloud.kinesis.service import KinesisService
 from localcloud.logs.service import LogsService
+from localcloud.memory import memory_mib, peak_memory_mib
 from localcloud.moto_backend import MotoBackend
 from localcloud.moto_gaps import MotoGaps
+from localcloud.queues.polls import LongPolls
 from localcloud.seams import CloudContext
 from localcloud.timestream.service import TimestreamService
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from localcloud.seams import Service
@@ -56,7 +61,8 @@ class LocalCloud:
         self.kinesis = KinesisService(self.context)
         self._moto = MotoBackend()
         cloudwatch = CloudWatchService(self.context, self.metrics)
-        fallback = cloudwatch.watch(MotoGaps(self._moto, region, LOCAL_ACCOUNT))
+        self._polls = LongPolls(MotoGaps(self._moto, region, LOCAL_ACCOUNT), LOCAL_ACCOUNT)
+        fallback = cloudwatch.watch(self._polls)
         logs = LogsService(self.context, fallback)
         self._services: list[Service] = [
             cloudwatch,
@@ -71,7 +77,11 @@ class LocalCloud:
         front = Front(
             by_name,
             fallback,
-            {"health": self.health, "status": self.status},
+            Admin(
+                {"health": self.health, "status": self.status, "operations": self.operations},
+                self.context.faults.board,
+            ),
+            self.context.faults,
             region,
         )
         self._server = _EmbeddedServer(
@@ -84,6 +94,8 @@ class LocalCloud:
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=2,
                 ws="none",
+                proxy_headers=False,
+                http=Connection,
             )
         )
         self._serving: asyncio.Task[None] | None = None
@@ -117,6 +129,8 @@ class LocalCloud:
 
     async def stop(self) -> None:
         """Stops the services in reverse, then closes the port."""
+        # Calls that a fault holds are let go.
+        self.context.faults.board.clear()
         while self._running:
             service = self._running.pop()
             try:
@@ -127,6 +141,7 @@ class LocalCloud:
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
+        self._polls.close()
         self._moto.close()
 
     def health(self) -> dict[str, Any]:
@@ -134,24 +149,60 @@ class LocalCloud:
         ready = len(self._running) == len(self._services)
         return {"ready": ready, "pid": os.getpid(), "version": __version__}
 
+    def operations(self) -> dict[str, list[str]]:
+        """The operations that own services answer themselves, by signing name."""
+        return {
+            service.signing_names[0]: sorted(service.operations()) for service in self._services
+        }
+
     def status(self) -> dict[str, Any]:
-        """Health, memory, and the status of every own service by signing name."""
+        """Health, memory, backlogs, faults, and the status of every own service by signing name."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
+        now_mib = memory_mib()
+        services = {service.signing_names[0]: service.status() for service in self._services}
         return {
             **self.health(),
             "endpoint_url": self.context.endpoint_url,
             "region": self.context.region,
             "account_id": self.context.account_id,
             "uptime_s": round(time.time() - self._started_s, 1),
-            "max_memory_mib": usage.ru_maxrss // 1024,
+            "memory_mib": now_mib,
+            "max_memory_mib": max(now_mib, peak_memory_mib()),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-            "services": {service.signing_names[0]: service.status() for service in self._services},
+            "services": services,
+            "backlog": _backlog(services),
+            "faults": self.context.faults.board.active(),
             "by_moto": "every other service and operation: control plane only",
             "unsupported": [
                 "IoT Core's MQTT broker and topic rules (their resources are kept, nothing runs)",
                 "IAM, KMS and S3 bucket policies are stored, not enforced",
             ],
         }
+
+
+def _backlog(services: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What waits for each consumer of a stream, from what Lambda and Firehose tell."""
+    mappings = services.get("lambda", {}).get("mappings", {})
+    deliveries = services.get("firehose", {}).get("delivery_streams", {})
+    return [
+        *(
+            {
+                "consumer": f"mapping {uuid} to {told['function']}",
+                "waiting": {"records": told["backlog"]},
+            }
+            for uuid, told in mappings.items()
+        ),
+        *(
+            {
+                "consumer": f"delivery stream {name}",
+                "waiting": {
+                    "records": told["records_behind"],
+                    "buffered bytes": told["buffered_bytes"],
+                },
+            }
+            for name, told in deliveries.items()
+        ),
+    ]
 
 
 class _EmbeddedServer(uvicorn.Server):

@@ -7,24 +7,29 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
-from xml.sax.saxutils import escape
 
-import cbor2
-import orjson
-
-from localcloud.http import AwsError, Request, Response, error_response
+from localcloud.admin import PREFIX
+from localcloud.connection import CONNECTION
+from localcloud.faults.inject import ConnectionDropped
+from localcloud.http import AwsError, Request, Response, request_id
+from localcloud.rendering import render_error
 from localcloud.streaming import send_stream
+from localcloud.validation import check_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from localcloud.admin import Admin
+    from localcloud.connection import Connection
+    from localcloud.faults.inject import Injector
     from localcloud.seams import Service
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
-ADMIN_PREFIX = "/_fleetcast/"
+# What all requests together may have waiting: a thousand clients cannot fill the memory.
+MAX_HELD_BYTES = 512 * 1024 * 1024
+MAX_DISCARDED_BYTES = 4 * MAX_BODY_BYTES
 
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
 _TARGETS = {
@@ -34,9 +39,24 @@ _TARGETS = {
     "GraniteServiceVersion20100801": "monitoring",
 }
 
+_TOO_LARGE = AwsError(
+    "RequestEntityTooLargeException",
+    f"a request has at most {MAX_BODY_BYTES // 1024 // 1024} MiB here",
+    413,
+)
+_TOO_MANY = AwsError(
+    "ServiceUnavailable",
+    f"requests of {MAX_HELD_BYTES // 1024 // 1024} MiB are being read: try again later",
+    503,
+)
+
+# Timestream counts what it refuses; CloudWatch's three protocols are decoded first.
+_CHECKED_HERE = {"kinesis", "firehose", "lambda", "logs"}
+
+# What a service calls a parameter that its model does not allow, where that is its own name.
+_REFUSALS = {"logs": "InvalidParameterException"}
+
 Scope = dict[str, Any]
-Receive = "Callable[[], Awaitable[dict[str, Any]]]"
-Send = "Callable[[dict[str, Any]], Awaitable[None]]"
 
 
 class Fallback(Protocol):
@@ -46,13 +66,18 @@ class Fallback(Protocol):
         """Answers a request."""
 
 
+class _ClientGoneError(Exception):
+    """The client closed its connection in the middle of its request."""
+
+
 class Front:
     """The ASGI application.
 
     Args:
         services: Own services by signing name.
         fallback: Who answers the rest.
-        admin: Pages under `/_fleetcast/`, by the rest of the path, giving a JSON value.
+        admin: Who answers under `/_fleetcast/`.
+        faults: Faults on requests.
         region: Region of requests that name none.
     """
 
@@ -60,13 +85,16 @@ class Front:
         self,
         services: Mapping[str, Service],
         fallback: Fallback,
-        admin: Mapping[str, Callable[[], Any]],
+        admin: Admin,
+        faults: Injector,
         region: str,
     ) -> None:
         self._services = services
         self._fallback = fallback
         self._admin = admin
+        self._faults = faults
         self._region = region
+        self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answers one ASGI request; only `http` scopes are served."""
@@ -75,22 +103,17 @@ class Front:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        body = await _read_body(receive)
-        if body is None:
-            response = Response(413, b"request body is too large", {"content-type": "text/plain"})
-        else:
-            path = scope["raw_path"].decode("latin-1").split("?", 1)[0]
-            query = scope["query_string"].decode("latin-1")
-            if path.startswith(ADMIN_PREFIX):
-                response = self._answer_admin(path, headers)
-            else:
-                service, region = _service_of(headers, query, self._region)
-                target = headers.get("x-amz-target", "")
-                request = Request(
-                    scope["method"], path, query, headers, body, service,
-                    target.rpartition(".")[2], region,
-                )  # fmt: skip
-                response = await self._answer(request)
+        try:
+            response = await self._read_and_answer(scope, headers, receive)
+        except _ClientGoneError:
+            return
+        except ConnectionDropped:
+            connection: Connection = scope[CONNECTION]
+            connection.drop()
+            # uvicorn would send its own 500 to a client that it believes to be there.
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
         if response.stream is not None:
             await send_stream(response, receive, send)
             return
@@ -110,30 +133,76 @@ class Front:
         )
         await send({"type": "http.response.body", "body": response.body})
 
-    def _answer_admin(self, path: str, headers: dict[str, str]) -> Response:
-        host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
-        if host not in LOOPBACK_HOSTS:
-            return Response(403, b'{"error":"the admin API answers loopback hosts only"}')
-        page = self._admin.get(path.removeprefix(ADMIN_PREFIX))
-        if page is None:
-            return Response(404, b'{"error":"no such admin page"}')
-        return Response(
-            200,
-            orjson.dumps(page(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS),
-            {"content-type": "application/json"},
-        )
+    async def _read_and_answer(
+        self, scope: Scope, headers: dict[str, str], receive: Any
+    ) -> Response:
+        path = scope["raw_path"].decode("latin-1").split("?", 1)[0]
+        query = scope["query_string"].decode("latin-1")
+        service, region = _service_of(headers, query, self._region)
+        operation = headers.get("x-amz-target", "").rpartition(".")[2]
 
-    async def _answer(self, request: Request) -> Response:
+        def request(body: bytes) -> Request:
+            return Request(
+                scope["method"], path, query, headers, body, service, operation, region
+            )  # fmt: skip
+
+        parts: list[bytes] = []
         try:
-            service = self._services.get(request.service)
-            if service is not None:
-                response = await service.handle(request)
-                if response is not None:
-                    return response
-            return await self._fallback.handle(request)
+            refusal = await self._read(receive, headers, parts)
+            if refusal is not None:
+                rendered = render_error(request(b""), refusal)
+                # What the client still sends is not read.
+                return Response(
+                    rendered.status, rendered.body, {**rendered.headers, "connection": "close"}
+                )
+            body = b"".join(parts)
+            if path.startswith(PREFIX):
+                return self._admin.answer(scope["method"], path, headers, body)
+            return await self._answer(request(body), scope[CONNECTION])
+        finally:
+            self._held_bytes -= sum(map(len, parts))
+
+    async def _read(
+        self, receive: Any, headers: dict[str, str], parts: list[bytes]
+    ) -> AwsError | None:
+        """Reads the body into `parts`; what is wrong with it, where it exceeds a bound.
+
+        Raises:
+            _ClientGoneError: the client closed its connection first.
+        """
+        declared = headers.get("content-length", "")
+        refusal = _TOO_LARGE if declared.isdigit() and int(declared) > MAX_BODY_BYTES else None
+        if refusal is not None and "expect" in headers:
+            return refusal
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _ClientGoneError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > MAX_BODY_BYTES:
+                refusal = refusal or _TOO_LARGE
+            elif self._held_bytes + len(part) > MAX_HELD_BYTES:
+                refusal = refusal or _TOO_MANY
+            if refusal is None:
+                parts.append(part)
+                self._held_bytes += len(part)
+            elif parts:
+                self._held_bytes -= sum(map(len, parts))
+                parts.clear()
+            # The rest is thrown away, not left: most clients read no answer before they have sent.
+            if not message.get("more_body") or size > MAX_DISCARDED_BYTES:
+                return refusal
+
+    async def _answer(self, request: Request, connection: Connection) -> Response:
+        try:
+            if self._faults.concerns(request.service):
+                return await self._faults.answer(request, connection, self._handle)
+            return await self._handle(request)
         except AwsError as error:
             return render_error(request, error)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionDropped):
             raise
         except Exception:
             log.exception("%s %s failed", request.service, request.operation or request.path)
@@ -142,40 +211,17 @@ class Front:
                 AwsError("InternalFailure", "the local cloud failed; see its log", status=500),
             )
 
-
-def render_error(request: Request, error: AwsError) -> Response:
-    """The error in the protocol that the request came in."""
-    content_type = request.headers.get("content-type", "")
-    if "smithy-protocol" in request.headers:
-        return Response(
-            error.status,
-            cbor2.dumps({"__type": error.code, "message": error.message, **error.extra}),
-            {"content-type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"},
-        )
-    if content_type.startswith("application/x-www-form-urlencoded"):
-        kind = "Sender" if error.status < 500 else "Receiver"  # noqa: PLR2004 - HTTP's classes
-        text = (
-            f"<ErrorResponse><Error><Type>{kind}</Type><Code>{escape(error.code)}</Code>"
-            f"<Message>{escape(error.message)}</Message></Error></ErrorResponse>"
-        )
-        return Response(error.status, text.encode(), {"content-type": "text/xml"})
-    return error_response(error, content_type or "application/json")
-
-
-async def _read_body(receive: Any) -> bytes | None:
-    """The whole body; None where it exceeds the bound (the rest is read and thrown away)."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return b""
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= MAX_BODY_BYTES:
-            parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts) if size <= MAX_BODY_BYTES else None
+    async def _handle(self, request: Request) -> Response:
+        service = self._services.get(request.service)
+        if service is not None:
+            if request.service in _CHECKED_HERE:
+                check_request(request, _REFUSALS.get(request.service, "ValidationException"))
+            response = await service.handle(request)
+            if response is not None:
+                if "x-amzn-requestid" not in response.headers:
+                    response.headers["x-amzn-requestid"] = request_id()
+                return response
+        return await self._fallback.handle(request)
 
 
 def _service_of(headers: dict[str, str], query: str, default_region: str) -> tuple[str, str]:

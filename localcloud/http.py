@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +38,18 @@ class Request:
     service: str
     operation: str
     region: str
+    _parsed: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object, or as the CBOR map that stands for one.
 
+        It is parsed once: whoever asks gets the same object.
+
         Raises:
             AwsError: SerializationException, where it is none.
         """
+        if self._parsed is not None:
+            return self._parsed
         is_cbor = cbor.is_cbor(self.headers.get("content-type", ""))
         try:
             value = cbor.loads(self.body) if is_cbor else orjson.loads(self.body or b"{}")
@@ -55,6 +60,7 @@ class Request:
             ) from error
         if not isinstance(value, dict):
             raise AwsError("SerializationException", "request body is not a JSON object")
+        object.__setattr__(self, "_parsed", value)  # frozen for everyone else
         return value
 
 
@@ -90,6 +96,12 @@ class AwsError(Exception):
         self.extra = extra
 
 
+def request_id() -> str:
+    """An id for an answer, in the form of a UUID; nothing secret, so made without the system."""
+    text = f"{random.getrandbits(128):032x}"
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
+
 def json_response(value: Any, status: int = 200, content_type: str = "") -> Response:
     """A JSON response; `content_type` defaults to AWS JSON 1.1."""
     return Response(
@@ -97,7 +109,7 @@ def json_response(value: Any, status: int = 200, content_type: str = "") -> Resp
         b"" if value is None else orjson.dumps(value),
         {
             "content-type": content_type or "application/x-amz-json-1.1",
-            "x-amzn-requestid": str(uuid.uuid4()),
+            "x-amzn-requestid": request_id(),
         },
     )
 
@@ -116,6 +128,6 @@ def error_response(error: AwsError, content_type: str = "application/x-amz-json-
         {
             "content-type": content_type,
             "x-amzn-errortype": error.code,
-            "x-amzn-requestid": str(uuid.uuid4()),
+            "x-amzn-requestid": request_id(),
         },
     )

@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from localcloud.http import Response
+from localcloud.http import AwsError, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from localcloud.http import Request
+
+log = logging.getLogger(__name__)
 
 # moto's backends are not thread-safe for writes; two threads let a slow call not block all others.
 THREADS = 4
@@ -44,7 +46,14 @@ class MotoBackend:
         )
 
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
-        self._application = DomainDispatcherApplication(create_backend_app)
+
+        def create(service: str) -> Any:
+            application = create_backend_app(service)
+            # What moto cannot do comes back as an exception, not as a page of HTML.
+            application.config["PROPAGATE_EXCEPTIONS"] = True
+            return application
+
+        self._application = DomainDispatcherApplication(create)
         self._threads = ThreadPoolExecutor(THREADS, "moto")
 
     def reset(self) -> None:
@@ -60,9 +69,28 @@ class MotoBackend:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def handle(self, request: Request) -> Response:
-        """Answers a request as moto does."""
+        """Answers a request as moto does.
+
+        Raises:
+            AwsError: NotImplemented, where moto does not serve it or fails on it.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._call, request)
+        name = (
+            f"{request.service or 's3'} {request.operation or f'{request.method} {request.path}'}"
+        )
+        try:
+            response = await loop.run_in_executor(self._threads, self._call, request)
+        except NotImplementedError as error:
+            raise _not_served(f"{name} is not served locally: {_line(error)}") from error
+        except Exception as error:
+            log.warning("moto failed on %s", name, exc_info=True)
+            raise _not_served(
+                f"{name}: moto, which answers it here, failed: {type(error).__name__} {_line(error)}"
+            ) from error
+        if response.status >= 400 and _is_page(response):  # noqa: PLR2004 - HTTP's classes
+            # Flask's own pages: there is no such route, or moto gave up.
+            raise _not_served(f"{name} is not served locally")
+        return response
 
     def _call(self, request: Request) -> Response:
         environ: dict[str, Any] = {
@@ -105,3 +133,17 @@ class MotoBackend:
             if close:
                 close()
         return Response(head["status"], body, head["headers"])
+
+
+def _not_served(message: str) -> AwsError:
+    return AwsError("NotImplemented", message, 501)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _is_page(response: Response) -> bool:
+    kind = response.headers.get("content-type", "")
+    start = response.body[:20].lstrip().lower()
+    return kind.startswith("text/html") and start.startswith((b"<!doctype", b"<html"))

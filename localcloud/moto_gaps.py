@@ -6,7 +6,9 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, parse_qsl, unquote
 
-from localcloud.http import Response, json_response
+from localcloud.http import AwsError, Response, json_response
+from localcloud.naming import operation_model, route_of
+from localcloud.validation import check
 
 if TYPE_CHECKING:
     from localcloud.http import Request
@@ -65,6 +67,11 @@ class MotoGaps:
             tags = [{"Key": k, "Value": v} for k, v in sorted(self._iot_tags.get(arn, {}).items())]
             return json_response({"tags": tags}, content_type=JSON)
         body = request.json()
+        found = route_of(request)
+        model = operation_model("iot", found[0]) if found else None
+        if model is None:
+            raise AwsError("InvalidRequestException", "tags take GET and POST")
+        check(model.input_shape, body, "InvalidRequestException")
         tags_of = self._iot_tags.setdefault(body["resourceArn"], {})
         if request.path.startswith("/untag"):
             for key in body["tagKeys"]:
@@ -84,5 +91,5 @@ class MotoGaps:
             if header:
                 self._iot_tags[arn] = dict(parse_qsl(header))
             elif b'"tags"' in request.body:
-                tags = request.json().get("tags") or []
+                tags = [tag for tag in request.json().get("tags") or [] if "Key" in tag]
                 self._iot_tags[arn] = {tag["Key"]: tag.get("Value", "") for tag in tags}

@@ -17,6 +17,7 @@ import cbor2
 import orjson
 
 from localcloud.http import AwsError, Request, Response
+from localcloud.validation import check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,15 +46,24 @@ class ServiceProtocol:
         Raises:
             AwsError: the request is malformed or names no operation of the service.
         """
+        wire: Wire
         cbor = _CBOR_PATH.match(request.path)
         if cbor:
-            return "cbor", self._known(cbor.group(1)), _cbor_body(request.body)
-        if request.operation:
+            operation = self._known(cbor.group(1))
+            wire, body = "cbor", self._times(operation, _cbor_body(request.body))
+        elif request.operation:
             operation = self._known(request.operation)
-            return "json", operation, self._times(operation, request.json())
-        values = dict(parse_qsl(request.query, keep_blank_values=True))
-        values.update(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
-        return self._decode_query(values)
+            wire, body = "json", self._times(operation, request.json())
+        else:
+            values = dict(parse_qsl(request.query, keep_blank_values=True))
+            text = request.body.decode("utf-8", "replace")
+            values.update(parse_qsl(text, keep_blank_values=True))
+            wire, operation, body = self._decode_query(values)
+        shape = self._model.operation_model(operation).input_shape
+        if shape is not None:
+            # The query protocol's code in every protocol: clients of all three know this one.
+            check(shape, body, "ValidationError")
+        return wire, operation, body
 
     def _decode_query(self, values: Mapping[str, str]) -> tuple[Wire, str, dict[str, Any]]:
         from moto.core.parse import PROTOCOL_PARSERS, RequestParserError  # noqa: PLC0415

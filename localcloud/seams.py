@@ -6,11 +6,15 @@ client pointed at the cloud's own port.
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from localcloud.faults.board import FaultBoard
+from localcloud.faults.inject import Injector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from localcloud.clients import Clients
     from localcloud.http import Request, Response
@@ -38,6 +42,9 @@ class Service(Protocol):
             AwsError: rendered by the front in the request's protocol.
         """
 
+    def operations(self) -> frozenset[str]:
+        """Names of the API's operations that it answers itself."""
+
     def status(self) -> dict[str, Any]:
         """Backlog, counts and what is unsupported; shown by `fleetcast cloud status`."""
 
@@ -58,25 +65,65 @@ class MetricSink(Protocol):
         """Records samples at `timestamp_s` (epoch seconds; None is now)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
-    """One Kinesis record. `data` is base64 text, as it travels in the API."""
+class StreamRecord(NamedTuple):
+    """One Kinesis record. `data` is base64 text, as it travels in the API.
+
+    A tuple of texts and numbers is nothing that the garbage collector walks through.
+    """
 
     sequence_number: str
     partition_key: str
     data: str
     arrival_ms: int
-    explicit_hash_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamBatch:
-    """Records after a position, and where to go on. `behind_ms` is 0 at the tip."""
+    """Records after a position, in lists of equal length, and where to go on.
 
-    records: list[StreamRecord] = field(default_factory=list)
-    next_position: int = 0
-    behind_ms: int = 0
-    shard_ended: bool = False
+    Attributes:
+        datas: Their data.
+        keys: Their partition keys.
+        arrivals_ms: When they arrived, epoch milliseconds.
+        next_position: Where to go on; the first record is `len(datas)` before it.
+        behind_ms: How old the next record is; 0 at the tip.
+        shard_ended: Whether the shard is closed and nothing comes after them.
+        sequence_number: Gives the sequence number of a position.
+    """
+
+    datas: Sequence[bytes]
+    keys: Sequence[str]
+    arrivals_ms: Sequence[int]
+    next_position: int
+    behind_ms: int
+    shard_ended: bool
+    sequence_number: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.datas)
+
+    @property
+    def position(self) -> int:
+        """The position of the first record."""
+        return self.next_position - len(self.datas)
+
+    def records(self) -> list[StreamRecord]:
+        """The records one by one, in the form of the API."""
+        return [
+            StreamRecord(
+                self.sequence_number(position),
+                key,
+                b2a_base64(data, newline=False).decode("ascii"),
+                arrival_ms,
+            )
+            for position, key, data, arrival_ms in zip(
+                range(self.position, self.next_position),
+                self.keys,
+                self.datas,
+                self.arrivals_ms,
+                strict=True,
+            )
+        ]
 
 
 class StreamSource(Protocol):
@@ -141,6 +188,7 @@ class CloudContext:
         account_id: Account that it plays.
         metrics: Where engines publish their metrics.
         clients: Clients of the cloud itself, set by whoever runs it.
+        faults: Faults on the calls that engines make without a request.
     """
 
     host: str
@@ -149,6 +197,10 @@ class CloudContext:
     account_id: str
     metrics: MetricSink
     clients: Clients | None = None
+    faults: Injector = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.faults = Injector(FaultBoard(), self.metrics)
 
     @property
     def endpoint_url(self) -> str:

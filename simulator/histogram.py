@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,3 +37,25 @@ class Histogram:
             return 0.0
         index = int(np.searchsorted(np.cumsum(self._counts), percent / 100 * total))
         return min(float(2 ** ((index + 1) / _PER_OCTAVE)) / 1e6, self.max_s)
+
+    def merge(self, other: Histogram) -> None:
+        """Adds what another one has counted."""
+        self._counts += other._counts
+        self.max_s = max(self.max_s, other.max_s)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is counted, for another process: the buckets that are not empty."""
+        filled = np.flatnonzero(self._counts)
+        return {
+            "buckets": filled.tolist(),
+            "counts": self._counts[filled].tolist(),
+            "max_s": self.max_s,
+        }
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Histogram:
+        """The histogram that `to_json` told."""
+        histogram = cls()
+        histogram._counts[told["buckets"]] = told["counts"]
+        histogram.max_s = told["max_s"]
+        return histogram

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,19 +17,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fleetcast.errors import UsageError
+from simulator.batch import batch_of
 from simulator.fleet import Fleet
 from simulator.scenario import load_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
+
+    from simulator.batch import Batch, Rows
 
 log = logging.getLogger(__name__)
 
 FOLDER = "ledger"
 PART_ROWS = 20_000
 ACKED, FAILED, UNKNOWN = "acked", "failed", "unknown"
+# In the order of the numbers that `simulator.batch` has for them.
+OUTCOMES = (UNKNOWN, ACKED, FAILED)
+_WORDS = pa.array(OUTCOMES)
 SCHEMA = pa.schema(
     [
         ("k", pa.int64()),
@@ -49,23 +54,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-
-@dataclass(slots=True)
-class Row:
-    """One reading's fate. Times are epoch nanoseconds; None where it did not come to that."""
-
-    k: int
-    device: str
-    seq: int
-    event_time_ns: int
-    scheduled_ns: int
-    fault: str = ""
-    sent_ns: int | None = None
-    acked_ns: int | None = None
-    attempts: int = 0
-    outcome: str = UNKNOWN
-    shard: str | None = None
-    sequence_number: str | None = None
+# Numbers rise: what is stored is how they differ from the one before.
+_ENCODINGS = dict.fromkeys(
+    ["k", "seq", "event_time_ns", "scheduled_ns", "sent_ns", "acked_ns"], "DELTA_BINARY_PACKED"
+)
 
 
 class LedgerWriter:
@@ -73,18 +65,20 @@ class LedgerWriter:
 
     Args:
         run_dir: The run's folder.
-        run_id: The run's id.
-        devices_slice: Devices [first, last) of this process; names its files.
+        fleet: Whose readings; its run's slice of the devices names the files.
     """
 
-    def __init__(self, run_dir: Path, run_id: str, devices_slice: tuple[int, int]) -> None:
+    def __init__(self, run_dir: Path, fleet: Fleet) -> None:
         self._folder = run_dir / FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._run = run_id
-        self._name = f"{devices_slice[0]:08d}-{devices_slice[1]:08d}"
+        self._fleet = fleet
+        self._devices = pa.array(list(fleet.device_ids), pa.string())
+        first, last = fleet.run.devices_slice
+        self._name = f"{first:08d}-{last:08d}"
         self._journal = (self._folder / f"released-{self._name}.jsonl").open("a")
-        self._write_journal({"slice": list(devices_slice)})
-        self._rows: list[Row] = []
+        self._write_journal({"slice": [first, last]})
+        self._batches: list[Batch] = []
+        self._waiting = 0
         self._parts = 0
 
     def __enter__(self) -> Self:
@@ -98,37 +92,45 @@ class LedgerWriter:
     ) -> None:
         self.close()
 
-    def release(self, count: int) -> None:
-        """Notes that the slice's first `count` readings are about to be sent."""
-        self._write_journal({"released": count})
+    def release(self, count: int, until_ns: int | None = None) -> None:
+        """Notes that the slice's first `count` readings are about to be sent.
+
+        Args:
+            count: How many.
+            until_ns: Of these, the ones that are due later are held back; None is that none is.
+        """
+        entry = {"released": count}
+        if until_ns is not None:
+            entry["until_ns"] = until_ns
+        self._write_journal(entry)
 
     def _write_journal(self, entry: dict[str, Any]) -> None:
         self._journal.write(json.dumps(entry) + "\n")
         self._journal.flush()
 
-    def record(self, rows: Iterable[Row]) -> None:
-        """Adds rows of readings whose fate is known."""
-        self._rows.extend(rows)
-        if len(self._rows) >= PART_ROWS:
+    def record(self, batch: Batch) -> None:
+        """Adds readings whose fate is known."""
+        self._batches.append(batch)
+        self._waiting += len(batch)
+        if self._waiting >= PART_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Writes what is buffered as a part of its own."""
-        if not self._rows:
+        if not self._waiting:
             return
-        rows, self._rows = self._rows, []
-        table = pa.table(
-            {
-                name: pa.array([self._run] * len(rows))
-                if name == "run"
-                else pa.array([getattr(row, name) for row in rows], SCHEMA.field(name).type)
-                for name in SCHEMA.names
-            },
-            schema=SCHEMA,
-        )
+        batches, self._batches, self._waiting = self._batches, [], 0
         path = self._folder / f"part-{self._name}-{self._parts:06d}.parquet"
         temporary = path.with_suffix(".tmp")
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(
+            _table(self._fleet, self._devices, batches),
+            temporary,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["run", "outcome", "fault", "shard"],
+            column_encoding=_ENCODINGS,
+            write_page_checksum=True,
+        )
         temporary.replace(path)
         self._parts += 1
 
@@ -136,6 +138,44 @@ class LedgerWriter:
         """Writes the rest."""
         self.flush()
         self._journal.close()
+
+
+def _table(fleet: Fleet, devices: pa.Array, batches: Sequence[Batch]) -> pa.Table:
+    """Readings as rows of the ledger."""
+    rows = np.concatenate([batch.rows for batch in batches])
+    faults = pa.array(["", *(fault.name for fault in fleet.scenario.faults)])
+    columns = {
+        "k": _column(rows, "k"),
+        "run": pa.repeat(fleet.run.id, len(rows)),
+        "device": devices.take(_column(rows, "device")),
+        "seq": _column(rows, "seq"),
+        "event_time_ns": pa.array(rows["ts_ms"] * 1_000_000),
+        "scheduled_ns": _column(rows, "scheduled_ns"),
+        "sent_ns": _time(rows, "sent_ns"),
+        "acked_ns": _time(rows, "acked_ns"),
+        "attempts": _column(rows, "attempts"),
+        "outcome": _WORDS.take(_column(rows, "outcome")),
+        "fault": faults.take(_column(rows, "fault")),
+        "shard": _texts([(batch.shards, len(batch)) for batch in batches]),
+        "sequence_number": _texts([(batch.sequence_numbers, len(batch)) for batch in batches]),
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _column(rows: Rows, name: str) -> pa.Array:
+    return pa.array(np.ascontiguousarray(rows[name]))
+
+
+def _time(rows: Rows, name: str) -> pa.Array:
+    times = np.ascontiguousarray(rows[name])
+    return pa.array(times, mask=times == 0)
+
+
+def _texts(columns: Sequence[tuple[list[str | None] | None, int]]) -> pa.Array:
+    texts: list[str | None] = []
+    for values, count in columns:
+        texts += [None] * count if values is None else values
+    return pa.array(texts, pa.string())
 
 
 def read(run_dir: Path) -> pa.Table:
@@ -167,50 +207,31 @@ def read(run_dir: Path) -> pa.Table:
 
 
 def _unknown_rows(run_dir: Path, journal: Path, known: pa.Table) -> pa.Table:
-    devices_slice, released = _read_journal(journal)
+    devices_slice, released, until_ns = _read_journal(journal)
     scenario, run = load_run(run_dir)
-    fleet = Fleet(scenario, replace(run, devices_slice=devices_slice))
-    there = Counter(known.column("k").to_pylist())
     if released == 0:
         return SCHEMA.empty_table()
-    rows: list[dict[str, Any]] = []
+    fleet = Fleet(scenario, replace(run, devices_slice=devices_slice))
+    told = np.bincount(known.column("k").to_numpy(), minlength=scenario.profile.total)
+    lost = []
     for block in fleet.blocks(0, released):
-        sends = [1] * len(block) if block.sends is None else block.sends.tolist()
-        missing = [
-            index
-            for index, k in enumerate(block.k.tolist())
-            for _ in range(sends[index] - there[k])
-        ]
-        delay_s = np.zeros(len(block)) if block.delay_s is None else block.delay_s
-        for index in missing:
-            fault = int(block.fault[index])
-            rows.append(
-                {
-                    "k": int(block.k[index]),
-                    "run": run.id,
-                    "device": fleet.device_ids[int(block.device_index[index])],
-                    "seq": int(block.seq[index]),
-                    "event_time_ns": int(block.ts_ms[index]) * 1_000_000,
-                    "scheduled_ns": scheduled_ns(
-                        run.start_ms, float(block.scheduled_s[index] + delay_s[index])
-                    ),
-                    "attempts": 0,
-                    "outcome": UNKNOWN,
-                    "fault": scenario.faults[fault - 1].name if fault else "",
-                }
-            )
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+        batch = batch_of(fleet, block, [b""] * len(block))
+        rows = batch.rows
+        # What its device never sends, or was held back at the end, was not released.
+        missing = rows["sends"] - told[rows["k"]]
+        if until_ns is not None:
+            missing[rows["scheduled_ns"] > until_ns] = 0
+        if (missing > 0).any():
+            lost.append(batch.take(np.repeat(np.arange(len(block)), np.maximum(missing, 0))))
+    if not lost:
+        return SCHEMA.empty_table()
+    return _table(fleet, pa.array(list(fleet.device_ids), pa.string()), lost)
 
 
-def scheduled_ns(start_ms: int, scheduled_s: float) -> int:
-    """When a reading is due, epoch nanoseconds."""
-    return start_ms * 1_000_000 + round(scheduled_s * 1e9)
-
-
-def _read_journal(path: Path) -> tuple[tuple[int, int], int]:
-    """(slice, readings released); a last line that was cut off is left out."""
+def _read_journal(path: Path) -> tuple[tuple[int, int], int, int | None]:
+    """(slice, readings released, those due by); a last line that was cut off is left out."""
     devices_slice = (0, 0)
-    released = 0
+    released, until_ns = 0, None
     for line in path.read_text(errors="replace").splitlines():
         try:
             entry = json.loads(line)
@@ -220,4 +241,5 @@ def _read_journal(path: Path) -> tuple[tuple[int, int], int]:
         if "slice" in entry:
             devices_slice = (entry["slice"][0], entry["slice"][1])
         released = max(released, entry.get("released", 0))
-    return devices_slice, released
+        until_ns = entry.get("until_ns", until_ns)
+    return devices_slice, released, until_ns

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
-from fleetcast.cli.common import JsonOption, help_if_nothing_asked
+from fleetcast.cli import faults
+from fleetcast.cli.common import JsonOption, PortOption, help_if_nothing_asked
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -15,10 +15,7 @@ app = typer.Typer(
     epilog="Example: fleetcast cloud start && aws --endpoint-url http://127.0.0.1:4566 s3 ls",
 )
 
-PortOption = Annotated[
-    int | None,
-    typer.Option("--port", help="TCP port; FLEETCAST_PORT or 4566 if not given.", min=1, max=65535),
-]
+app.add_typer(faults.app, name="fault")
 
 
 @app.callback()

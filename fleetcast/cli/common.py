@@ -24,6 +24,10 @@ EnvOption = Annotated[
 RegionOption = Annotated[
     str | None, typer.Option("--region", help="AWS region; AWS_REGION or us-east-1 if not given.")
 ]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", help="TCP port; FLEETCAST_PORT or 4566 if not given.", min=1, max=65535),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,44 +40,90 @@ def simulate(
         str | None, typer.Option("--duration", help="Length, such as 30s; the shape is stretched.")
     ] = None,
     transport: Annotated[
-        str, typer.Option("--transport", help="How readings leave.", metavar="kinesis")
+        str,
+        typer.Option(
+            "--transport",
+            help="Where to: the stack's stream, or nowhere, a file, standard output; these three "
+            "need no stack, and sign with the key in FLEETCAST_SIGNING_KEY, if there is one.",
+            metavar="kinesis|null|file|stdout",
+        ),
     ] = "kinesis",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The file of transport file.")
+    ] = None,
+    aggregate: Annotated[
+        bool,
+        typer.Option("--aggregate", help="Many readings to a record, in the KPL's format."),
+    ] = False,
+    ordering: Annotated[
+        str,
+        typer.Option(
+            "--ordering",
+            help="strict keeps each device's order even when readings are refused and sent again.",
+            metavar="relaxed|strict",
+        ),
+    ] = "relaxed",
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes that share the devices.")
+    ] = 1,
     seed: Annotated[int | None, typer.Option("--seed", help="Another seed.")] = None,
     run_id: Annotated[str | None, typer.Option("--run-id", help="A run id of your own.")] = None,
-    json_: JsonOption = False,
+    json_: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="The summary as JSON; on standard error, a line of JSON twice a second."
+        ),
+    ] = False,
 ) -> None:
     """Drive a scenario's fleet at the deployed stack; keep every reading's outcome in a ledger."""
     from fleetcast import scenarios
     from fleetcast.cli.progress import RunProgress
-    from fleetcast.errors import UsageError
-    from fleetcast.runs import new_run
+    from fleetcast.runs import HEAD_START_S, WORKERS_HEAD_START_S, new_run
     from fleetcast.target import Target
     from simulator import engine
+    from simulator.memory import collect_rarely
     from simulator.scenario import load
+    from simulator.scenario.warnings import DEFAULT_SHARDS, warnings
+    from simulator.sending import Sending
     from stack.outputs import StackOutputs
 
-    if transport != "kinesis":
-        raise UsageError(f"unknown transport {transport!r}: this version sends to kinesis only")
     plan = load(scenarios.find(scenario)).with_overrides(
         devices=devices, rate=rate, duration=duration, seed=seed
     )
-    outputs = StackOutputs.load(target, env)
-    where = Target.named(target, region=region or outputs.region)
-    info, folder = new_run(plan, where, outputs, run_id)
+    sending = Sending.checked(transport, aggregate, ordering, output, workers, plan.fleet.devices)
+    if sending.to_stack and not aggregate:
+        for line in warnings(plan, DEFAULT_SHARDS):
+            typer.echo(f"warning: {line}", err=True)
+    outputs = StackOutputs.load(target, env) if sending.to_stack else None
+    where = Target.named(target, region=region or (outputs.region if outputs else None))
+    info, folder = new_run(
+        plan,
+        where,
+        outputs,
+        run_id,
+        transport=transport,
+        head_start_s=WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S,
+    )
     typer.echo(f"run {info.id}: {plan.name}, {plan.fleet.devices:,} devices", err=True)
-    with RunProgress() as progress:
-        summary = run_async(engine.simulate(plan, info, outputs, where, folder, progress=progress))
+    collect_rarely()
+    with RunProgress(json_lines=json_) as progress:
+        summary = run_async(
+            engine.simulate(plan, info, outputs, where, folder, progress=progress, sending=sending)
+        )
+    # Readings on standard output are followed by nothing else.
+    aside = transport == "stdout"
     if json_:
-        typer.echo(json.dumps(asdict(summary)))
+        typer.echo(json.dumps(asdict(summary)), err=aside)
         return
-    typer.echo(engine.describe(summary))
-    typer.echo(f"verify with: fleetcast verify {info.id}")
+    typer.echo(engine.describe(summary), err=aside)
+    if sending.to_stack:
+        typer.echo(f"verify with: fleetcast verify {info.id}")
 
 
 def verify(run_id: RunArgument, json_: JsonOption = False) -> None:
     """Reconcile a run's ledger with what landed. Exit 0 if the verdict is pass, 1 if it is fail."""
     from dashboards.report import write_report
-    from fleetcast.errors import ExitCode
+    from fleetcast.errors import ExitCode, UsageError
     from fleetcast.runs import run_folder
     from fleetcast.target import Target
     from fleetcast.verify import verify_run
@@ -85,6 +132,11 @@ def verify(run_id: RunArgument, json_: JsonOption = False) -> None:
 
     folder = run_folder(run_id)
     _, info = load_run(folder)
+    if not info.environment:
+        raise UsageError(
+            f"run {run_id} went to transport {info.transport}, not to a stack: there is nothing "
+            "that its readings could have landed in"
+        )
     outputs = StackOutputs.load(info.target, info.environment)
     where = Target.named(info.target, region=outputs.region)
     verdict = run_async(verify_run(folder, outputs, where, progress=_say_progress))

@@ -16,7 +16,7 @@ ScenarioArgument = Annotated[
 ShardsOption = Annotated[
     int, typer.Option("--shards", min=1, help="Shards of the stream, for warnings.")
 ]
-DEFAULT_SHARDS = 10
+SHARDS = 10
 
 group = typer.Typer(
     help="Look at scenarios before anything is sent.",
@@ -73,7 +73,7 @@ def show(scenario: ScenarioArgument, json_: JsonOption = False) -> None:
 
 @group.command(epilog="Example: fleetcast scenario validate my.yaml --shards 4")
 def validate(
-    scenario: ScenarioArgument, shards: ShardsOption = DEFAULT_SHARDS, json_: JsonOption = False
+    scenario: ScenarioArgument, shards: ShardsOption = SHARDS, json_: JsonOption = False
 ) -> None:
     """Check a scenario, and warn of what may go otherwise than meant. Exit 2 if it is wrong."""
     from fleetcast import scenarios

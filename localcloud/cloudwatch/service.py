@@ -96,6 +96,10 @@ class CloudWatchService:
             ],
         }
 
+    def operations(self) -> frozenset[str]:
+        """See `Service`."""
+        return frozenset(self._operations)
+
     async def handle(self, request: Request) -> Response | None:
         """Answers a request."""
         api = protocol("cloudwatch")

@@ -13,7 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from localcloud.firehose import settings
+from localcloud.firehose import kpl, settings
 from localcloud.firehose.errorlog import ErrorLog
 from localcloud.firehose.outlet import Outlet, s3_error
 from localcloud.firehose.positions import Positions
@@ -21,6 +21,8 @@ from localcloud.firehose.source import KinesisReader
 from localcloud.firehose.transform import MESSAGES, Failure, Record, Transform
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from localcloud.firehose.positions import Span
     from localcloud.http import AwsError
     from localcloud.seams import CloudContext, StreamBatch, StreamSource
@@ -188,47 +190,51 @@ class Delivery:
         number = f"{time.time_ns():019d}{next(self._numbers) % 10**9:09d}000000"
         arrival_ms = int(time.time() * 1000)
         if self._passes_by:
-            self._deliver(data, arrival_ms, None)
+            self._deliver([data], arrival_ms, None)
         else:
             self._hand_over(Record(number, data, arrival_ms))
         return number
 
-    def take_batch(
-        self, shard: str, batch: StreamBatch, records: list[list[tuple[bytes, str | None]]]
-    ) -> None:
-        """See `Intake`."""
+    def take_batch(self, shard: str, batch: StreamBatch) -> None:
+        """See `Intake`; records that a producer aggregated are taken apart."""
         copies = 1 if self._backup is None else 2
-        span = self.positions.take(shard, batch.next_position, sum(map(len, records)) * copies)
+        parts = [kpl.split(data) for data in batch.datas]
+        span = self.positions.take(shard, batch.next_position, sum(map(len, parts)) * copies)
         if self._passes_by:
-            for record, parts in zip(batch.records, records, strict=True):
-                for data, _ in parts:
-                    self._deliver(data, record.arrival_ms, span)
+            if batch.datas:
+                datas = [data for users in parts for data, _ in users]
+                # The oldest of a read is the first: arrivals never go back in a shard.
+                self._deliver(datas, batch.arrivals_ms[0], span)
             return
-        for record, parts in zip(batch.records, records, strict=True):
-            for index, (data, key) in enumerate(parts):
+        for offset, users in enumerate(parts):
+            sequence_number = batch.sequence_number(batch.position + offset)
+            arrival_ms = batch.arrivals_ms[offset]
+            for index, (data, key) in enumerate(users):
                 kinesis = {
-                    "sequenceNumber": record.sequence_number,
+                    "sequenceNumber": sequence_number,
                     "subsequenceNumber": index,
-                    "partitionKey": record.partition_key if key is None else key,
+                    "partitionKey": batch.keys[offset] if key is None else key,
                     "shardId": shard,
-                    "approximateArrivalTimestamp": record.arrival_ms,
+                    "approximateArrivalTimestamp": arrival_ms,
                 }
-                number = f"{record.sequence_number}{index:06d}"
-                self._hand_over(Record(number, data, record.arrival_ms, span, kinesis))
+                number = f"{sequence_number}{index:06d}"
+                self._hand_over(Record(number, data, arrival_ms, span, kinesis))
 
     @property
     def _passes_by(self) -> bool:
         """Whether records go past the function: there is none, nor what waited for it."""
         return self._transform.settings is None and self._transform.idle
 
-    def _deliver(self, data: bytes, arrival_ms: int, span: Span | None) -> None:
+    def _deliver(self, datas: Sequence[bytes], oldest_ms: int, span: Span | None) -> None:
         if self._backup is not None:
-            self._backup.add(data, arrival_ms, span)
-        self._main.add(data + self._delimiter, arrival_ms, span)
+            self._backup.add(datas, oldest_ms, span)
+        delimiter = self._delimiter
+        delimited = [data + delimiter for data in datas] if delimiter else datas
+        self._main.add(delimited, oldest_ms, span)
 
     def _hand_over(self, record: Record) -> None:
         if self._backup is not None:
-            self._backup.add(record.data, record.arrival_ms, record.span)
+            self._backup.add([record.data], record.arrival_ms, record.span)
         self._transform.add(record)
 
     def source_failed(self, error: AwsError) -> None:
@@ -239,7 +245,7 @@ class Delivery:
 
     def transformed(self, record: Record, data: bytes) -> None:
         """See `Outcomes`."""
-        self._main.add(data + self._delimiter, record.arrival_ms, record.span)
+        self._main.add([data + self._delimiter], record.arrival_ms, record.span)
 
     def dropped(self, record: Record) -> None:
         """See `Outcomes`."""
@@ -249,7 +255,7 @@ class Delivery:
     def not_transformed(self, record: Record, failure: Failure, function_arn: str) -> None:
         """See `Outcomes`."""
         document = failure.document(record, function_arn)
-        self._failed.add(document, record.arrival_ms, record.span)
+        self._failed.add([document], record.arrival_ms, record.span)
 
     def invocation_failed(self, code: str, function_arn: str) -> None:
         """See `Outcomes`."""

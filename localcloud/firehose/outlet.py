@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from localcloud.firehose.positions import Positions, Span
     from localcloud.firehose.settings import Output
@@ -47,16 +47,16 @@ class Buffer:
     opened_s: float = 0.0
     spans: dict[Span, int] = field(default_factory=dict)
 
-    def add(self, data: bytes, arrival_ms: int, span: Span | None) -> None:
-        """Takes one record."""
+    def add(self, datas: Sequence[bytes], oldest_ms: int, span: Span | None) -> None:
+        """Takes records, of which the oldest arrived at `oldest_ms`."""
         if not self.parts:
             self.opened_s = time.monotonic()
-            self.oldest_ms = arrival_ms
-        self.oldest_ms = min(self.oldest_ms, arrival_ms)
-        self.parts.append(data)
-        self.size += len(data)
+            self.oldest_ms = oldest_ms
+        self.oldest_ms = min(self.oldest_ms, oldest_ms)
+        self.parts += datas
+        self.size += sum(map(len, datas))
         if span is not None:
-            self.spans[span] = self.spans.get(span, 0) + 1
+            self.spans[span] = self.spans.get(span, 0) + len(datas)
 
 
 class Outlet:
@@ -99,15 +99,16 @@ class Outlet:
         self.objects = 0
         self.records = 0
 
-    def add(self, data: bytes, arrival_ms: int, span: Span | None) -> None:
-        """Takes one record."""
+    def add(self, datas: Sequence[bytes], oldest_ms: int, span: Span | None) -> None:
+        """Takes records, of which the oldest arrived at `oldest_ms`; they go into one object."""
         buffer = self._buffer
-        buffer.add(data, arrival_ms, span)
+        was_empty = not buffer.parts
+        buffer.add(datas, oldest_ms, span)
         if buffer.size >= self.output.max_bytes:
             self._changed.set()
             if self._pending is not None:
                 self._room.clear()
-        elif len(buffer.parts) == 1:
+        elif was_empty:
             self._changed.set()
 
     @property

@@ -99,6 +99,10 @@ class FirehoseService:
             ],
         }  # fmt: skip
 
+    def operations(self) -> frozenset[str]:
+        """See `Service`."""
+        return frozenset(self._operations)
+
     async def handle(self, request: Request) -> Response | None:
         """Answers a request."""
         operation = self._operations.get(request.operation)

@@ -128,7 +128,7 @@ class Delivery:
     async def _invoke(self, body: bytes) -> tuple[Result | None, bool]:
         """(how the invocation ended, None where it never began; whether to stop afterwards)."""
         mapping = self._mapping
-        invocation = asyncio.ensure_future(mapping.function.invoke(body))
+        invocation = asyncio.ensure_future(self._run(body))
         stopping = False
         try:
             try:
@@ -147,6 +147,12 @@ class Delivery:
             why = "Function call was throttled" if throttled else error.message
             mapping.last_result = f"PROBLEM: {why}"
             return None, False
+
+    async def _run(self, body: bytes) -> Result:
+        """Invokes the function, unless a fault on Lambda's Invoke is in the way."""
+        function = self._mapping.function
+        await self._mapping.context.faults.admit("lambda", "Invoke", function.name)
+        return await function.invoke(body)
 
     async def _close_window(self, reader: ShardReader, lane: Lane, *, early: bool) -> None:
         """Invokes for the last time in a window, until that succeeds; drops its state then."""

@@ -24,6 +24,7 @@ from localcloud.functions.mapping_api import MappingApi
 from localcloud.functions.operations import name_of
 from localcloud.functions.paging import page
 from localcloud.http import AwsError, Response, json_response
+from localcloud.naming import rest_paths
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -128,6 +129,14 @@ class LambdaService:
                 "the file system and the network of functions are the host's",
             ],
         }
+
+    def operations(self) -> frozenset[str]:
+        """See `Service`."""
+        return frozenset(
+            name
+            for name, method, path in rest_paths("lambda")
+            if any(method == known and route.match(path) for known, route, _ in self._routes)
+        )
 
     async def handle(self, request: Request) -> Response | None:
         """Answers a request."""

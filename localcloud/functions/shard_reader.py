@@ -27,7 +27,7 @@ POLL_S = 1.0
 # How far the fastest lane may be ahead of the slowest.
 MAX_AHEAD = 100_000
 MAX_READ_RECORDS = 10_000
-MAX_READ_BYTES = 10 * 1024 * 1024 * 4 // 3
+MAX_READ_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +138,18 @@ class ShardReader:
                     self._idle()
                 continue
             batch = self._streams.read(how.source, how.shard, self._position, limit, MAX_READ_BYTES)
-            first = batch.next_position - len(batch.records)
             taken = 0
-            for offset, record in enumerate(batch.records):
+            for position, record in enumerate(batch.records(), batch.position):
                 if how.records and not how.records.takes(record, how.shard, how.source):
                     continue
                 taken += 1
                 lane = self._lanes[zlib.crc32(record.partition_key.encode()) % how.lanes]
-                item = Item(first + offset, record, how.encode(record))
+                item = Item(position, record, how.encode(record))
                 lane.waiting.append(item)
                 lane.size += len(item.text) + 1
             self._position = batch.next_position
             self._ended = batch.shard_ended
-            self._count(len(batch.records), len(batch.records) - taken)
+            self._count(len(batch), len(batch) - taken)
             self.checkpoint()
             self._wake()
 

@@ -43,11 +43,9 @@ class Call:
 
     Attributes:
         shards: Records by shard.
-        explicit: Explicit hash keys by place in the call, where there are any.
     """
 
     shards: dict[Shard, list[Placed]]
-    explicit: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -197,9 +195,8 @@ class Writer:
                 if not admitted:
                     continue
             indexes, keys, datas, _ = zip(*admitted, strict=True)
-            explicit = [call.explicit.get(index) for index in indexes] if call.explicit else None
             first = self._append(
-                shard, Accepted(keys, datas, size, arrival_ms, stream.encryption_type, explicit)
+                shard, Accepted(keys, datas, size, arrival_ms, stream.encryption_type)
             )
             outcome.placed.append((shard, indexes, first))
             outcome.size += size
@@ -264,8 +261,7 @@ def _sorted_by_shard(stream: Stream, entries: list[dict[str, Any]], max_bytes: i
         if size > most or left < 0:
             raise _too_large(size, most)
         if "ExplicitHashKey" in entry and entry["ExplicitHashKey"] is not None:
-            call.explicit[index] = text = entry["ExplicitHashKey"]
-            shard = stream.shard_for(_explicit(text))
+            shard = stream.shard_for(_explicit(entry["ExplicitHashKey"]))
         if shard in shards:
             shards[shard].append((index, key, data, size))
         else:

@@ -32,7 +32,6 @@ class Accepted(NamedTuple):
         size: Bytes of all data and keys.
         arrival_ms: When they arrived.
         encryption_type: Encryption of the stream then.
-        explicit: Explicit hash keys, where one of them has one.
     """
 
     keys: Sequence[str]
@@ -40,7 +39,6 @@ class Accepted(NamedTuple):
     size: int
     arrival_ms: int
     encryption_type: str = "NONE"
-    explicit: Sequence[str | None] | None = None
 
 
 @dataclass(slots=True)
@@ -58,7 +56,6 @@ class Page:
     datas: list[bytes] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     arrivals_ms: list[int] = field(default_factory=list)
-    explicits: list[str | None] = field(default_factory=list)
     encryption_types: list[str] = field(default_factory=list)
     size: int = 0
     behind_ms: int = 0
@@ -79,7 +76,7 @@ class Segment:
     """
 
     __slots__ = (
-        "_arrivals", "_blob", "_data_ends", "_datas", "_explicit", "_key_ends", "_keys",
+        "_arrivals", "_blob", "_data_ends", "_datas", "_key_ends", "_keys",
         "_packed_keys", "count", "encryption_type", "held_bytes", "packed", "start",
     )  # fmt: skip
 
@@ -92,7 +89,6 @@ class Segment:
         self._datas: list[bytes] = []
         self._keys: list[str] = []
         self._arrivals = array("q")
-        self._explicit: dict[int, str] | None = None
         self._blob = b""
         self._data_ends = array("I")
         self._packed_keys = ""
@@ -115,11 +111,6 @@ class Segment:
 
     def extend(self, accepted: Accepted, arrival_ms: int) -> int:
         """Takes records that arrived at `arrival_ms`; returns the bytes that they are counted as."""
-        if accepted.explicit is not None:
-            self._explicit = self._explicit or {}
-            for index, text in enumerate(accepted.explicit, self.count):
-                if text is not None:
-                    self._explicit[index] = text
         self._datas.extend(accepted.datas)
         self._keys.extend(accepted.keys)
         count = len(accepted.datas)
@@ -160,10 +151,6 @@ class Segment:
         page.datas += datas[:fitting]
         page.keys += self._keys_of(first, last)
         page.arrivals_ms += self._arrivals[first:last]
-        explicit = self._explicit
-        page.explicits += (
-            map(explicit.get, range(first, last)) if explicit else repeat(None, fitting)
-        )
         page.encryption_types += repeat(self.encryption_type, fitting)
         return fitting
 

@@ -26,13 +26,12 @@ from localcloud.kinesis.read import Reader, Start
 from localcloud.kinesis.resharding import Resharding, scale
 from localcloud.kinesis.settings import Settings, finished
 from localcloud.kinesis.subscription import Subscriptions
-from localcloud.seams import StreamBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from localcloud.http import Request
-    from localcloud.seams import CloudContext, StartingPosition
+    from localcloud.seams import CloudContext, StartingPosition, StreamBatch
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +108,10 @@ class KinesisService:
                 "limits on the rate of control plane calls; CREATING, UPDATING and DELETING states",
             ],
         }
+
+    def operations(self) -> frozenset[str]:
+        """See `Service`."""
+        return frozenset(self._operations)
 
     async def handle(self, request: Request) -> Response | None:
         """Answers a request in JSON or CBOR."""
@@ -193,17 +196,20 @@ class KinesisService:
         """See `StreamSource`."""
         began_s = time.perf_counter()
         stream = self._control.by_arn(stream_arn)
+        self._context.faults.refuse("kinesis", "GetRecords", stream.name)
         shard = stream.shard(shard_id)
-        # The engines count base64 text, which is a third longer than the data.
-        page = shard.read(position, limit, max_bytes * 3 // 4)
-        batch = StreamBatch(shard.records_of(page), page.next_position, page.behind_ms, page.ended)
+        page = shard.read(position, limit, max_bytes)
+        batch = shard.batch_of(page)
         elapsed_ms = (time.perf_counter() - began_s) * 1000
         self._reader.measure(stream, shard, page, elapsed_ms)
         return batch
 
     async def wait(self, stream_arn: str, shard_id: str, position: int, timeout_s: float) -> bool:
         """See `StreamSource`."""
-        return await self._control.by_arn(stream_arn).shard(shard_id).wait(position, timeout_s)
+        found = await self._control.by_arn(stream_arn).shard(shard_id).wait(position, timeout_s)
+        if found:
+            await self._context.faults.delay("kinesis", "GetRecords")
+        return found
 
     def checkpoint(self, stream_arn: str, reader: str, shard_id: str, position: int) -> None:
         """See `StreamSource`."""

@@ -10,10 +10,9 @@ import asyncio
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from localcloud.kinesis.encoding import text_of
 from localcloud.kinesis.limits import MIB, Clock, TokenBucket
 from localcloud.kinesis.segment import Accepted, Page, Segment
-from localcloud.seams import StreamRecord
+from localcloud.seams import StreamBatch, StreamRecord
 
 WRITE_BYTES_PER_S = MIB
 WRITE_RECORDS_PER_S = 1000
@@ -291,18 +290,12 @@ class Shard:
     @property
     def records(self) -> list[StreamRecord]:
         """All that it holds, oldest first."""
-        return self.records_of(self._page(self.first_position, self.end_position, MAX_HASH_KEY))
+        page = self._page(self.first_position, self.end_position, MAX_HASH_KEY)
+        return self.batch_of(page).records()
 
-    def records_of(self, page: Page) -> list[StreamRecord]:
+    def batch_of(self, page: Page) -> StreamBatch:
         """What a read found, in the form that the engines take."""
-        return [
-            StreamRecord(self.sequence_number(position), key, text_of(data), arrival_ms, explicit)
-            for position, key, data, arrival_ms, explicit in zip(
-                range(page.position, page.next_position),
-                page.keys,
-                page.datas,
-                page.arrivals_ms,
-                page.explicits,
-                strict=True,
-            )
-        ]
+        return StreamBatch(
+            page.datas, page.keys, page.arrivals_ms, page.next_position, page.behind_ms,
+            page.ended, self.sequence_number,
+        )  # fmt: skip

@@ -76,6 +76,10 @@ class LogsService:
             "unsupported": ["subscription filters deliver nothing", "Logs Insights", "Live Tail"],
         }
 
+    def operations(self) -> frozenset[str]:
+        """See `Service`; moto answers the others."""
+        return frozenset({*self._after, "TestMetricFilter"})
+
     async def handle(self, request: Request) -> Response | None:
         """Answers a request."""
         if request.operation == "TestMetricFilter":

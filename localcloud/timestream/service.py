@@ -13,6 +13,7 @@ from localcloud.timestream.catalog import Catalog
 from localcloud.timestream.query import QueryEngine
 from localcloud.timestream.store import Store, now_ns
 from localcloud.timestream.write import DAY_NS, HOUR_NS, write_records
+from localcloud.validation import check_request
 
 if TYPE_CHECKING:
     from localcloud.http import Request
@@ -60,15 +61,23 @@ class TimestreamService:
             "unsupported": ["scheduled queries", "PrepareQuery", "batch load", "time series type"],
         }
 
+    def operations(self) -> frozenset[str]:
+        """See `Service`."""
+        return frozenset(
+            {*self._operations, "WriteRecords", "Query", "CancelQuery", "DescribeEndpoints"}
+        )
+
     async def handle(self, request: Request) -> Response | None:
         """Answers a request."""
         began = time.perf_counter()
         body = request.json()
-        where = {"Operation": request.operation}
+        where = {"Operation": request.operation} if request.operation else {}
         if isinstance(body.get("DatabaseName"), str) and isinstance(body.get("TableName"), str):
             where |= {"DatabaseName": body["DatabaseName"], "TableName": body["TableName"]}
         put = self._context.metrics.put
         try:
+            if request.operation != "WriteRecords":
+                check_request(request)
             answer = await self._answer(request, body)
         except AwsError as error:
             kind = "UserErrors" if error.status < 500 else "SystemErrors"  # noqa: PLR2004 - HTTP
@@ -85,7 +94,12 @@ class TimestreamService:
     async def _answer(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
         operation = request.operation
         if operation == "WriteRecords":
-            return await self._write(body)
+            try:
+                return await self._write(body)
+            except (AttributeError, KeyError, TypeError):
+                # Records are read without asking for types first; nothing of them was stored.
+                check_request(request)
+                raise
         if operation == "Query":
             return await self._queries.query(body)
         if operation == "CancelQuery":

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from simulator.scenario.model import Scenario
 
+# Of a stack that is not told otherwise.
+DEFAULT_SHARDS = 10
 SHARD_RECORDS = 1000
 SHARD_BYTES = 1024 * 1024
 # Readings that are looked at for their size and their values.

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
-if TYPE_CHECKING:
-    from simulator.ledger import Row
+from simulator.batch import Batch
 
 
 @dataclass(slots=True)
-class Outgoing:
-    """A reading on its way: its payload, its key, and the ledger row that it becomes."""
+class Traffic:
+    """What a transport has done so far.
 
-    payload: bytes
-    key: str
-    row: Row
+    Attributes:
+        requests: Requests sent.
+        retries: Readings sent again.
+        throttled: Records that the target refused because it was too much.
+        errors: Requests that were refused as a whole, or got no answer.
+        bytes: Bytes of request bodies or files.
+        records: Records sent; fewer than readings where readings are aggregated.
+        window: Requests that may be on their way at a time.
+        last_error: What the target said, or how the last request that failed did.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    errors: int = 0
+    bytes: int = 0
+    records: int = 0
+    window: int = 0
+    last_error: str = ""
+
+    def failed(self, error: Exception) -> None:
+        """Counts a request that came to nothing, and keeps why."""
+        self.errors += 1
+        self.last_error = str(error)
 
 
 class Transport(Protocol):
     """Sends readings. An async context manager; `done` is told every reading exactly once."""
+
+    traffic: Traffic
 
     async def __aenter__(self) -> Self:
         """Connects, and makes sure that the target takes readings.
@@ -32,7 +54,7 @@ class Transport(Protocol):
     async def __aexit__(self, *_: object) -> None:
         """Disconnects."""
 
-    def send(self, readings: Sequence[Outgoing]) -> None:
+    def send(self, batch: Batch) -> None:
         """Takes readings; returns at once, however slow the target is."""
 
     async def drain(self) -> None:
@@ -50,4 +72,4 @@ class Transport(Protocol):
         """Readings that wait for a free request."""
 
 
-Done = Callable[[Sequence[Outgoing]], None]
+Done = Callable[[Batch], None]

@@ -1,4 +1,4 @@
-"""Readings into Kinesis with PutRecords: batched, bounded in flight, tried again, never dropped.
+"""Into a Kinesis stream by PutRecords: batched, bounded in flight, tried again, never dropped.
 
 Outcomes follow Jepsen's names. A reading is `acked` when Kinesis returned its sequence number,
 `failed` when it was surely not taken (refused until the attempts were used up, or never sent), and
@@ -8,43 +8,54 @@ Outcomes follow Jepsen's names. A reading is `acked` when Kinesis returned its s
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import heapq
+import itertools
 import random
-import socket
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
-import aiohttp
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-)
+import numpy as np
 
 from fleetcast.errors import TargetError
-from simulator.ledger import ACKED, FAILED, UNKNOWN
+from simulator.batch import ACKED, UNKNOWN, Batch
+from simulator.transports import Traffic
+from simulator.transports.putrecords import (
+    NeverConnectedError,
+    NoAnswerError,
+    PutRecords,
+    RefusedError,
+    aggregated_body,
+    plain_body,
+)
+from simulator.transports.shards import ShardMap
+from simulator.transports.turns import Turns
+from simulator.transports.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
+    from numpy.typing import NDArray
 
     from fleetcast.target import Target
-    from simulator.transports import Done, Outgoing
+    from simulator.transports import Done
 
 MAX_RECORDS = 500
 MAX_BYTES = 5 * 1024 * 1024
-LINGER_S = 0.02
+LINGER_S = 0.008
+# More readings come together in a record when they wait; the producer library waits 0.1 s.
+AGGREGATE_LINGER_S = 0.05
+AGGREGATE_READINGS = 10_000
 REQUESTS = 24
 ATTEMPTS = 12
 BACKOFF_S = (0.05, 5.0)
+THROTTLED = "ProvisionedThroughputExceededException"
 # Kinesis says of these that trying again may help; the rest of its errors are final.
 RETRIED = {
-    "ProvisionedThroughputExceededException", "InternalFailure", "InternalFailureException",
+    THROTTLED, "InternalFailure", "InternalFailureException",
     "ServiceUnavailable", "ThrottlingException", "KMSThrottlingException", "LimitExceededException",
     "500", "502", "503", "504",
 }  # fmt: skip
+_TOO_MUCH = {THROTTLED, "ThrottlingException", "LimitExceededException"}
 
 
 class KinesisTransport:
@@ -54,8 +65,11 @@ class KinesisTransport:
         target: Where the stream is.
         stream: Its name.
         done: Is told every reading when its outcome is decided.
-        requests: Most PutRecords requests at a time.
+        requests: Most PutRecords requests at a time; fewer while Kinesis throttles.
         attempts: Most times that a reading is sent.
+        aggregate: Put many readings of a shard into one record, as the Kinesis Producer Library.
+        strict: Keep the order of readings under one key, whatever is refused meanwhile: one of
+            them is on its way at a time.
     """
 
     def __init__(
@@ -66,68 +80,90 @@ class KinesisTransport:
         *,
         requests: int = REQUESTS,
         attempts: int = ATTEMPTS,
+        aggregate: bool = False,
+        strict: bool = False,
     ) -> None:
-        self._target = target
+        self._aggregate = aggregate
+        self._linger_s = AGGREGATE_LINGER_S if aggregate else LINGER_S
+        self._most = AGGREGATE_READINGS if aggregate else MAX_RECORDS
+        self._turns = Turns() if strict else None
+        self._map: ShardMap | None = None
+        self._mapping: asyncio.Task[None] | None = None
         self._stream = stream
         self._done = done
         self._attempts = attempts
-        self._slots = asyncio.Semaphore(requests)
-        self._requests = requests
-        self._queue: deque[Outgoing] = deque()
-        self._arrived = asyncio.Event()
+        self._client = PutRecords(target, stream, requests)
+        self._window = Window(requests)
+        # (since when it waits, readings)
+        self._queue: deque[tuple[float, Batch]] = deque()
+        self._queued = 0
+        # Readings that wait for one before them under the same key.
+        self._held = 0
+        # (when to try again, a number that is never equal, readings)
+        self._again: list[tuple[float, int, Batch]] = []
+        self._order = itertools.count()
+        self._open = 0
+        self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._pending: dict[asyncio.Task[None], list[Outgoing]] = {}
-        self._open = 0
+        self._pending: set[asyncio.Task[None]] = set()
         self._dispatcher: asyncio.Task[None] | None = None
-        self._context: AbstractAsyncContextManager[Any] | None = None
-        self._client: Any = None
-        self.throttled = 0
+        self.traffic = Traffic(window=requests)
         self.shards = 0
+        self._largest = MAX_BYTES
 
     async def __aenter__(self) -> Self:
-        self._context = self._target.client(
-            "kinesis",
-            max_pool_connections=self._requests,
-            connect_timeout=5,
-            read_timeout=15,
-            retries={"max_attempts": 0},
-        )
-        self._client = await self._context.__aenter__()
-        try:
-            told = await self._client.describe_stream_summary(StreamName=self._stream)
-        except (ClientError, BotoCoreError, OSError) as error:
-            await self._context.__aexit__(None, None, None)
-            raise TargetError(_preflight(self._target, self._stream, error)) from error
-        self.shards = told["StreamDescriptionSummary"]["OpenShardCount"]
+        await self._client.__aenter__()
+        summary = self._client.summary
+        self.shards = summary["OpenShardCount"]
+        self._largest = summary.get("MaxRecordSizeInKiB", 1024) * 1024
+        if self._aggregate:
+            try:
+                await self._load_map()
+            except BaseException:
+                await self._client.__aexit__(None, None, None)
+                raise
         self._dispatcher = asyncio.create_task(self._dispatch())
         return self
 
+    async def _load_map(self) -> None:
+        self._map = ShardMap(await self._client.shards())
+
     async def __aexit__(self, *_: object) -> None:
-        if self._dispatcher is not None:
-            self._dispatcher.cancel()
-            await asyncio.gather(self._dispatcher, return_exceptions=True)
-        if self._context is not None:
-            await self._context.__aexit__(None, None, None)
+        tasks = [task for task in (self._dispatcher, self._mapping) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._client.__aexit__(None, None, None)
 
     @property
     def in_flight(self) -> int:
         """See `Transport`."""
-        return self._open - len(self._queue)
+        return self._open - self.backlog
 
     @property
     def backlog(self) -> int:
         """See `Transport`."""
-        return len(self._queue)
+        return self._queued + self._held
 
-    def send(self, readings: Sequence[Outgoing]) -> None:
+    def send(self, batch: Batch) -> None:
         """See `Transport`."""
-        if not readings:
+        if not len(batch):
             return
-        self._queue.extend(readings)
-        self._open += len(readings)
+        self._open += len(batch)
         self._idle.clear()
-        self._arrived.set()
+        if self._turns is None:
+            self._enqueue(batch)
+            return
+        self._held += len(batch)
+        for free in self._turns.take(batch):
+            self._held -= len(free)
+            self._enqueue(free)
+
+    def _enqueue(self, batch: Batch) -> None:
+        self._queue.append((time.monotonic(), batch))
+        self._queued += len(batch)
+        self._wake.set()
 
     async def drain(self) -> None:
         """See `Transport`."""
@@ -139,159 +175,236 @@ class KinesisTransport:
             self._dispatcher.cancel()
         if self._pending:
             await asyncio.wait(self._pending, timeout=grace_s)
-        unsent = list(self._queue)
+        unsent = [batch for _, batch in self._queue]
+        if self._turns is not None:
+            unsent += self._turns.rest()
+            self._turns, self._held = None, 0
+        refused = [batch for _, _, batch in self._again]
         self._queue.clear()
-        for reading in unsent:
-            reading.row.outcome = FAILED
-        self._finish(unsent)
+        self._again.clear()
+        self._queued = 0
+        for batch in unsent:
+            batch.fail()
+        for batch in [*unsent, *refused]:
+            self._finish(batch)
         tasks = list(self._pending)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _dispatch(self) -> None:
-        """Cuts the queue into batches: when one is full, or a short time after its first."""
+        """Cuts what waits into requests: when one is full, or a short time after its first."""
+        loop = asyncio.get_running_loop()
         while True:
-            if not self._queue:
-                self._arrived.clear()
-                await self._arrived.wait()
-            if len(self._queue) < MAX_RECORDS:
-                await asyncio.sleep(LINGER_S)
-            await self._slots.acquire()
-            batch = self._next_batch()
-            if not batch:
-                self._slots.release()
+            wait_s = self._wait_s()
+            if wait_s is None or wait_s > 0:
+                self._wake.clear()
+                timer = loop.call_later(wait_s, self._wake.set) if wait_s else None
+                await self._wake.wait()
+                if timer:
+                    timer.cancel()
                 continue
-            task = asyncio.create_task(self._deliver(batch))
-            self._pending[task] = batch
-            task.add_done_callback(self._pending.pop)
+            await self._window.enter()
+            task = asyncio.create_task(self._deliver(self._next_batch()))
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
 
-    def _next_batch(self) -> list[Outgoing]:
-        batch: list[Outgoing] = []
-        size = 0
-        while self._queue and len(batch) < MAX_RECORDS:
-            size += len(self._queue[0].payload) + len(self._queue[0].key)
-            if batch and size > MAX_BYTES:
+    def _wait_s(self) -> float | None:
+        """How long until a request should go out; None if there is nothing to send."""
+        if self._queued >= self._most:
+            return 0
+        starts = []
+        if self._queue:
+            starts.append(self._queue[0][0] + self._linger_s)
+        if self._again:
+            starts.append(self._again[0][0])
+        return min(starts) - time.monotonic() if starts else None
+
+    def _next_batch(self) -> Batch:
+        """What goes out next: first what was refused, as it is older."""
+        parts: list[Batch] = []
+        room, left = self._most, MAX_BYTES
+        now_s = time.monotonic()
+        while room and self._again and self._again[0][0] <= now_s:
+            batch = heapq.heappop(self._again)[2]
+            count, size = self._fitting(batch, room, left, first=not parts)
+            if count < len(batch):
+                rest = batch.part(count, len(batch))
+                heapq.heappush(self._again, (0.0, next(self._order), rest))
+            if count:
+                parts.append(batch.part(0, count))
+            room, left = room - count, left - size
+            if count < len(batch):
+                return Batch.joined(parts)
+        while room and self._queue:
+            since_s, batch = self._queue[0]
+            count, size = self._fitting(batch, room, left, first=not parts)
+            if not count:
                 break
-            batch.append(self._queue.popleft())
-        return batch
+            parts.append(batch.part(0, count))
+            self._queued -= count
+            room, left = room - count, left - size
+            if count < len(batch):
+                self._queue[0] = (since_s, batch.part(count, len(batch)))
+                break
+            self._queue.popleft()
+        return Batch.joined(parts)
 
-    async def _deliver(self, batch: list[Outgoing]) -> None:
-        """Sends a batch until each of its readings has an outcome. Holds a slot while it sends."""
-        left = batch
-        holding = True
+    def _fitting(self, batch: Batch, room: int, left: int, *, first: bool) -> tuple[int, int]:
+        """How many of a batch's readings fit into a request, and at most how many bytes they are."""
+        count = min(room, len(batch))
+        most = batch.largest * count
+        if most <= left and batch.largest <= self._largest:
+            return count, most
+        size = 0
+        for index in range(count):
+            more = len(batch.payloads[index]) + len(batch.keys[index].encode())
+            if size + more > left or more > self._largest:
+                # What is too large for the stream goes alone: a refusal takes no other with it.
+                alone = first and index == 0
+                return (1, left) if alone else (index, size)
+            size += more
+        return count, size
+
+    async def _deliver(self, batch: Batch) -> None:
+        """Sends a batch once; what should be tried again waits for its time."""
         try:
-            attempt = 0
-            while left:
-                if not holding:
-                    await self._slots.acquire()
-                    holding = True
-                left = await self._put(left)
-                self._slots.release()
-                holding = False
-                attempt += 1
-                if left and attempt >= self._attempts:
-                    self._finish(left)
-                    left = []
-                elif left:
-                    low, high = BACKOFF_S
-                    await asyncio.sleep(random.uniform(0, min(high, low * 2**attempt)))  # noqa: S311
+            again = await self._put(batch)
         except asyncio.CancelledError:
-            # Cut off: what was refused so far is failed, what waits for an answer stays unknown.
-            self._finish(left)
+            # Cut off: what waits for an answer stays unknown.
+            self._finish(batch)
             raise
         finally:
-            if holding:
-                self._slots.release()
+            self._window.leave()
+            self.traffic.window = self._window.size
+        if again is None:
+            return
+        spent = again.rows["attempts"] >= self._attempts
+        if spent.any():
+            self._finish(again.take(np.flatnonzero(spent)))
+            again = again.take(np.flatnonzero(~spent))
+        if len(again):
+            low, high = BACKOFF_S
+            attempt = int(again.rows["attempts"].max())
+            wait_s = random.uniform(0, min(high, low * 2.0**attempt))  # noqa: S311 - jitter
+            heapq.heappush(self._again, (time.monotonic() + wait_s, next(self._order), again))
+            self._wake.set()
 
-    async def _put(self, batch: list[Outgoing]) -> list[Outgoing]:
+    async def _put(self, batch: Batch) -> Batch | None:
         """Sends once; finishes what is decided and returns what should be tried again."""
-        now_ns = time.time_ns()
-        maybe_landed = {id(r) for r in batch if r.row.attempts and r.row.outcome == UNKNOWN}
-        for reading in batch:
-            row = reading.row
-            if row.sent_ns is None:
-                row.sent_ns = now_ns
-            row.attempts += 1
-            row.outcome = UNKNOWN
-        records = [{"Data": reading.payload, "PartitionKey": reading.key} for reading in batch]
+        if self._map is not None:
+            batch = self._grouped(batch, self._map)
+        rows, traffic = batch.rows, self.traffic
+        traffic.retries += int(np.count_nonzero(rows["attempts"]))
+        rows["sent_ns"][rows["sent_ns"] == 0] = time.time_ns()
+        rows["attempts"] += 1
+        rows["outcome"] = UNKNOWN
+        records = len(batch)
+        if batch.groups is None or self._map is None:
+            body = plain_body(self._stream, batch.payloads, batch.keys)
+        else:
+            records = len(batch.groups)
+            body = aggregated_body(self._stream, batch, batch.groups, self._map)
+        traffic.requests += 1
+        traffic.records += records
+        traffic.bytes += len(body)
         try:
-            answer = await self._client.put_records(StreamName=self._stream, Records=records)
-        except (EndpointConnectionError, ConnectTimeoutError) as error:
-            # No connection: nothing of this attempt left the machine.
-            if _never_connected(error):
-                self._set_failed(batch, maybe_landed)
+            results = await self._client.put(body, records)
+            return self._settle(batch, results)
+        except NeverConnectedError as error:
+            traffic.failed(error)
+            batch.fail()
             return batch
-        except ClientError as error:
-            self._set_failed(batch, maybe_landed)
-            code = str(error.response.get("Error", {}).get("Code"))
-            if code in RETRIED:
+        except RefusedError as refused:
+            traffic.failed(refused)
+            self._window.answered(1.0 if refused.code in _TOO_MUCH else 0.0)
+            batch.fail()
+            if refused.code in RETRIED:
                 return batch
             self._finish(batch)
-            return []
-        except Exception:  # noqa: BLE001 - botocore's parser passes on whatever it stumbles over
+            return None
+        except NoAnswerError as error:
             # Sent, perhaps, and no answer: it may have landed. Trying again may duplicate it.
+            traffic.failed(error)
+            rows["maybe"] = True
             return batch
-        results = answer.get("Records", ())
-        if len(results) != len(batch):
-            # As from something in between that is not Kinesis: no answer either.
-            return batch
-        return self._settle(batch, results, maybe_landed)
 
-    def _settle(
-        self, batch: list[Outgoing], results: Sequence[dict[str, Any]], maybe_landed: set[int]
-    ) -> list[Outgoing]:
+    def _grouped(self, batch: Batch, shards: ShardMap) -> Batch:
+        """Readings grouped into records; what is too much for one request waits for the next."""
+        batch = shards.grouped(batch)
+        groups = batch.groups
+        if groups is not None and len(groups) > MAX_RECORDS:
+            first = int(groups[:MAX_RECORDS].sum())
+            heapq.heappush(self._again, (0.0, next(self._order), batch.part(first, len(batch))))
+            self._wake.set()
+            batch = batch.part(0, first)
+            batch.groups = groups[:MAX_RECORDS]
+        return batch
+
+    def _settle(self, batch: Batch, results: list[Any]) -> Batch | None:
         acked_ns = time.time_ns()
-        done: list[Outgoing] = []
-        again: list[Outgoing] = []
-        refused: list[Outgoing] = []
-        for reading, result in zip(batch, results, strict=True):
-            row = reading.row
-            if result.get("SequenceNumber"):
-                row.outcome, row.acked_ns = ACKED, acked_ns
-                row.shard, row.sequence_number = result["ShardId"], result["SequenceNumber"]
-                done.append(reading)
-                continue
-            code = result.get("ErrorCode", "")
-            self.throttled += code == "ProvisionedThroughputExceededException"
-            (again if code in RETRIED else refused).append(reading)
-        self._set_failed([*again, *refused], maybe_landed)
-        self._finish([*done, *refused])
-        return again
+        try:
+            numbers = [result.get("SequenceNumber") for result in results]
+            shards = [result.get("ShardId") for result in results]
+            codes = [] if all(numbers) else [str(r.get("ErrorCode", "")) for r in results]
+        except AttributeError as error:
+            raise NoAnswerError("the answer is not one of PutRecords") from error
+        throttled = codes.count(THROTTLED)
+        self.traffic.throttled += throttled
+        self._window.answered(throttled / len(results))
+        if self._map is not None and not self._map.names.issuperset(filter(None, shards)):
+            self._map_again()
+        if batch.groups is not None:
+            # Every reading of a record has that record's fate, shard and sequence number.
+            each = batch.groups.tolist()
+            numbers, shards, codes = (
+                [v for v, n in zip(values, each, strict=False) for _ in range(n)]
+                for values in (numbers, shards, codes)
+            )
+        batch.rows["acked_ns"] = acked_ns
+        batch.rows["outcome"] = ACKED
+        batch.shards, batch.sequence_numbers = shards, numbers
+        if not codes:
+            self._finish(batch)
+            return None
+        self.traffic.last_error = next((code for code in codes if code), "")
+        there = np.array([bool(number) for number in numbers])
+        retried = np.array([code in RETRIED for code in codes]) & ~there
+        refused, again = (
+            self._refused(batch, places)
+            for places in (np.flatnonzero(~there & ~retried), np.flatnonzero(retried))
+        )
+        self._finish(batch.take(np.flatnonzero(there)))
+        self._finish(refused)
+        return again if len(again) else None
 
     @staticmethod
-    def _set_failed(readings: Sequence[Outgoing], maybe_landed: set[int]) -> None:
-        """Marks readings that this attempt surely did not place; an earlier one may have."""
-        for reading in readings:
-            reading.row.outcome = UNKNOWN if id(reading) in maybe_landed else FAILED
+    def _refused(batch: Batch, places: NDArray[np.intp]) -> Batch:
+        part = batch.take(places)
+        part.rows["acked_ns"] = 0
+        part.shards = part.sequence_numbers = None
+        part.fail()
+        return part
 
-    def _finish(self, readings: Sequence[Outgoing]) -> None:
-        if not readings:
+    def _map_again(self) -> None:
+        """The stream was resharded: asks for its shards once."""
+
+        async def load() -> None:
+            # Grouped by the shards of before, readings land all the same.
+            with contextlib.suppress(TargetError):
+                await self._load_map()
+
+        if self._mapping is None or self._mapping.done():
+            self._mapping = asyncio.create_task(load())
+
+    def _finish(self, batch: Batch) -> None:
+        if not len(batch):
             return
-        self._open -= len(readings)
-        self._done(readings)
+        self._open -= len(batch)
+        if self._turns is not None:
+            for free in self._turns.next_of(batch):
+                self._held -= len(free)
+                self._enqueue(free)
+        self._done(batch)
         if not self._open:
             self._idle.set()
-
-
-def _never_connected(error: EndpointConnectionError | ConnectTimeoutError) -> bool:
-    """Whether no connection came about; aiobotocore says the same of one that was reset later."""
-    cause = error.kwargs.get("error")
-    return isinstance(error, ConnectTimeoutError) or isinstance(
-        cause, aiohttp.ClientConnectorError | socket.gaierror
-    )
-
-
-def _preflight(target: Target, stream: str, error: Exception) -> str:
-    """Why the stream cannot be sent to, and what to do."""
-    where = target.endpoint_url or f"AWS in {target.region}"
-    if isinstance(error, ClientError):
-        code = str(error.response.get("Error", {}).get("Code"))
-        if code == "ResourceNotFoundException":
-            return f"stream {stream} is not on {where}: deploy the stack again"
-        return f"stream {stream} on {where}: {code}: check the permissions of your credentials"
-    if isinstance(error, NoCredentialsError):
-        return "no AWS credentials were found: configure a profile or set AWS_ACCESS_KEY_ID"
-    if target.name == "local":
-        return f"no local cloud answers on {where}: run fleetcast cloud start"
-    return f"{where} cannot be reached: {error}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
-from simulator.ledger import ACKED
+from simulator.batch import ACKED
+from simulator.transports import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from simulator.transports import Done, Outgoing
+    from simulator.batch import Batch
+    from simulator.transports import Done
 
 
 class NullTransport:
@@ -21,6 +21,7 @@ class NullTransport:
 
     def __init__(self, done: Done) -> None:
         self._done = done
+        self.traffic = Traffic()
 
     async def __aenter__(self) -> Self:
         return self
@@ -28,14 +29,12 @@ class NullTransport:
     async def __aexit__(self, *_: object) -> None:
         """Has nothing to close."""
 
-    def send(self, readings: Sequence[Outgoing]) -> None:
+    def send(self, batch: Batch) -> None:
         """See `Transport`."""
-        now_ns = time.time_ns()
-        for reading in readings:
-            row = reading.row
-            row.sent_ns = row.acked_ns = now_ns
-            row.attempts, row.outcome = 1, ACKED
-        self._done(readings)
+        batch.rows["sent_ns"] = batch.rows["acked_ns"] = time.time_ns()
+        batch.rows["attempts"], batch.rows["outcome"] = 1, ACKED
+        self.traffic.records += len(batch)
+        self._done(batch)
 
     async def drain(self) -> None:
         """See `Transport`."""

@@ -11,13 +11,14 @@ import json
 import os
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities import parameters
 from botocore.config import Config
 
+from .aggregated import split
 from .metrics import Metrics
 from .quarantine import Quarantine, message
 from .readings import Refusal, check
@@ -68,46 +69,47 @@ class Processor:
         key = self._key()
         arrived: list[Arrived] = []
         refused: dict[int, Refusal] = {}
-        payloads: list[bytes] = []
         critical = 0
-        for index, record in enumerate(records):
-            payload = base64.b64decode(record["kinesis"]["data"])
-            payloads.append(payload)
+        received = unpacked(records)
+        for at, one in enumerate(received):
             try:
-                reading = check(payload, key)
+                reading = check(one.payload, key)
             except Refusal as refusal:
-                refused[index] = refusal
+                refused[at] = refusal
                 continue
-            at_ms = round(record["kinesis"]["approximateArrivalTimestamp"] * 1000)
-            arrived.append(Arrived(index, reading, at_ms))
+            at_ms = round(one.kinesis["approximateArrivalTimestamp"] * 1000)
+            arrived.append(Arrived(at, reading, at_ms))
             critical += self._is_critical(reading)
 
         written = self._series.write(arrived, remaining_ms)
-        for index, why in written.rejected.items():
-            refused[index] = Refusal("timestream_rejected", why)
+        for at, why in written.rejected.items():
+            refused[at] = Refusal("timestream_rejected", why)
+        # Lambda takes back whole records only. What such a record refuses is sent when it comes
+        # again, so that the queue has it once.
+        again = {received[at].record for at in written.failed}
+        sent = sorted(at for at in refused if received[at].record not in again)
         unsent = self._quarantine.send(
             [
-                (index, message(_about(records[index], refusal), payloads[index]))
-                for index, refusal in sorted(refused.items())
+                (at, message(_about(records, received[at], refused[at]), received[at].payload))
+                for at in sent
             ]
         )
-        failed = sorted(written.failed.keys() | unsent)
-        if failed:
+        again |= {received[at].record for at in unsent}
+        if again:
             logger.error(
                 "records will be delivered again",
                 extra={
-                    "count": len(failed),
+                    "count": len(again),
                     "unsent": len(unsent),
                     "error": next(iter(written.failed.values()), "quarantine queue"),
                 },
             )
         good = [a for a in arrived if a.at not in written.failed and a.at not in refused]
-        self._measure(
-            good, len(records), len(refused) - len(unsent), len(written.rejected), critical
-        )
+        self._measure(good, len(received), len(sent) - len(unsent), len(written.rejected), critical)
         return {
             "batchItemFailures": [
-                {"itemIdentifier": records[index]["kinesis"]["sequenceNumber"]} for index in failed
+                {"itemIdentifier": records[index]["kinesis"]["sequenceNumber"]}
+                for index in sorted(again)
             ]
         }
 
@@ -138,14 +140,53 @@ class Processor:
         )
 
 
-def _about(record: dict[str, Any], refusal: Refusal) -> dict[str, Any]:
-    kinesis = record["kinesis"]
+class Received(NamedTuple):
+    """A reading as it came, and the record that it came in.
+
+    Attributes:
+        record: Which of the batch's records.
+        kinesis: What the event tells of that record.
+        payload: The reading.
+        key: Its partition key, where it is not the record's.
+        place: Its place among the readings of an aggregated record; None if it was alone.
+    """
+
+    record: int
+    kinesis: dict[str, Any]
+    payload: bytes
+    key: str | None
+    place: int | None
+
+
+def unpacked(records: Sequence[dict[str, Any]]) -> list[Received]:
+    """The readings of a batch, in its order; aggregated records are taken apart."""
+    received: list[Received] = []
+    for index, record in enumerate(records):
+        kinesis = record["kinesis"]
+        data = base64.b64decode(kinesis["data"])
+        inside = split(data)
+        if inside is None:
+            received.append(Received(index, kinesis, data, None, None))
+        else:
+            received += [
+                Received(index, kinesis, payload, key, place)
+                for place, (payload, key) in enumerate(inside)
+            ]
+    return received
+
+
+def _about(
+    records: Sequence[dict[str, Any]], received: Received, refusal: Refusal
+) -> dict[str, Any]:
+    kinesis = received.kinesis
+    place = {} if received.place is None else {"sub_sequence_number": received.place}
     return {
         "reason": refusal.reason,
         "detail": refusal.detail,
-        "shard": record["eventID"].partition(":")[0],
+        "shard": records[received.record]["eventID"].partition(":")[0],
         "sequence_number": kinesis["sequenceNumber"],
-        "partition_key": kinesis["partitionKey"],
+        **place,
+        "partition_key": kinesis["partitionKey"] if received.key is None else received.key,
         "arrived_ms": round(kinesis["approximateArrivalTimestamp"] * 1000),
     }
 

@@ -23,7 +23,7 @@ MAX_SIGNALS = 32
 MAX_SEQ = 2**53
 MAX_TS = 2**53
 SIGNATURE_BYTES = 16
-_SIGNAL = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+_SIGNAL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MARK = b',"sig":"'
 # Names that the processor writes itself.
 _TAKEN = {
@@ -185,4 +185,4 @@ def _signals(value: dict[str, Any]) -> dict[str, float]:
 
 @lru_cache(maxsize=4096)
 def _usable(name: str) -> bool:
-    return _SIGNAL.match(name) is not None and name not in _TAKEN
+    return _SIGNAL.fullmatch(name) is not None and name not in _TAKEN

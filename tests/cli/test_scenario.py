@@ -215,3 +215,17 @@ def test_a_long_scenario_is_previewed_from_its_beginning(run, tmp_path):
     code, _, _ = run("preview", "long.yaml", "--out", "p.svg", "--devices", "1")
     assert code == 0
     assert "345,600,000 readings" in (tmp_path / "p.svg").read_text()
+
+
+def test_a_run_warns_before_it_sends(tmp_path, monkeypatch, capsys):
+    (tmp_path / "loud.yaml").write_text(GOOD.replace("rate: 40/s", "rate: 12000/s"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLEETCAST_HOME", str(tmp_path / "home"))
+    for options, warned in (([], True), (["--aggregate"], False)):
+        monkeypatch.setattr(sys, "argv", ["fleetcast", "simulate", "loud.yaml", *options])
+        assert root._run() == 2
+        told = capsys.readouterr().err
+        assert (
+            "warning: rate: 12,000/s on 10 shards allows 10,000/s unaggregated" in told
+        ) == warned
+        assert "no stack 'dev' on target local" in told

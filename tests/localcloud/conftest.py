@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
+import http.client
 import inspect
 import io
 import json
+import queue
 import textwrap
+import threading
 import time
 import types
 import uuid
@@ -20,7 +24,7 @@ from fleetcast.target import Target
 from localcloud.app import LocalCloud
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from localcloud.kinesis.stream import Stream
 
@@ -315,3 +319,84 @@ def samples(cloud):
         return sum(point["Sum"] for point in answer["Datapoints"])
 
     return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One HTTP answer as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class RawCloud:
+    """HTTP to the cloud without an SDK between."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        service: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        return await asyncio.to_thread(self._call, method, path, body, service, headers or {})
+
+    def _call(
+        self, method: str, path: str, body: bytes, service: str, headers: dict[str, str]
+    ) -> Answer:
+        scope = f"Credential=fleetcast-local/20260101/us-east-1/{service}/aws4_request"
+        signed = {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, {**(signed if service else {}), **headers})
+            answer = connection.getresponse()
+            told = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, told, answer.read())
+        finally:
+            connection.close()
+
+    async def json_call(self, service: str, target: str, body: Any) -> Answer:
+        headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.call("POST", "/", text, service=service, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def raw(cloud: Cloud) -> RawCloud:
+    return RawCloud(cloud.local.port)
+
+
+@pytest.fixture(scope="module")
+def blocking_port() -> Iterator[int]:
+    """A local cloud in a thread with a loop of its own, for tests that block; gives its port."""
+    started: queue.Queue[LocalCloud | BaseException] = queue.Queue()
+    ended: list[Callable[[], Any]] = []
+
+    async def serve() -> None:
+        try:
+            loop, end = asyncio.get_running_loop(), asyncio.Event()
+            ended.append(lambda: loop.call_soon_threadsafe(end.set))
+            async with LocalCloud(port=0) as local:
+                started.put(local)
+                await end.wait()
+        except BaseException as error:
+            started.put(error)
+            raise
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    local = started.get()
+    if isinstance(local, BaseException):
+        raise local
+    yield local.port
+    ended[0]()
+    thread.join()

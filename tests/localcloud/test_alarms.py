@@ -430,7 +430,7 @@ async def test_metric_math_that_cannot_alarm_is_refused(client, name, queries, m
         ({"EvaluationPeriods": 1441}, "cannot be checked across more than a day"),
         ({"EvaluationPeriods": 169, "Period": 3600}, "cannot be checked across more than seven"),
         ({"EvaluateLowSampleCountPercentile": "x"}, "Option x is not supported for Evaluate"),
-        ({"AlarmDescription": "d" * 1025}, "AlarmDescription must be at most 1024"),
+        ({"AlarmDescription": "d" * 1025}, "length less than or equal to 1024"),
         ({"Threshold": None}, "Threshold must be specified"),
         ({"MetricName": None}, "MetricName and Namespace, or Metrics, are required"),
     ],

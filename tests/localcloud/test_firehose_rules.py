@@ -82,7 +82,8 @@ def test_each_random_string_is_another_of_eleven_characters():
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.randoms())
 def test_the_delivered_position_is_before_every_record_that_is_not_settled(sizes, random):
-    positions = Positions()
+    told = []
+    positions = Positions(lambda shard, position: told.append(position))
     positions.begin("s", 100)
     spans, end = [], 100
     for size in sizes:
@@ -94,7 +95,8 @@ def test_the_delivered_position_is_before_every_record_that_is_not_settled(sizes
         assert positions.delivered["s"] <= min(begin for begin, _ in left)
         positions.settle(left.pop()[1], 1)
 
-    assert positions.delivered["s"] == positions.read["s"] == end
+    assert positions.delivered["s"] == positions.read["s"] == told[-1] == end
+    assert told == sorted(set(told))
 
 
 def record(number: int) -> Record:

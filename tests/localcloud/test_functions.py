@@ -289,10 +289,13 @@ async def test_reserved_concurrency_throttles(client, function_of, invoke, sampl
     ("settings", "message"),
     [
         ({"Runtime": "nodejs20.x"}, "Runtime nodejs20.x is not supported locally"),
-        ({"Layers": ["arn:aws:lambda:us-east-1:1:layer:l:1"]}, "Layers is not supported locally"),
-        ({"VpcConfig": {"SubnetIds": ["s"]}}, "VpcConfig is not supported locally"),
+        (
+            {"Layers": ["arn:aws:lambda:us-east-1:123456789012:layer:l:1"]},
+            "Layers is not supported locally",
+        ),
+        ({"VpcConfig": {"SubnetIds": ["subnet-1"]}}, "VpcConfig is not supported locally"),
         ({"Code": {"ZipFile": b"no zip"}}, "Could not unzip uploaded file"),
-        ({"Handler": "app handler"}, "Handler"),
+        ({"Handler": "app/handler"}, "Handler"),
         ({"Timeout": 901}, "Timeout must be from 1 to 900 seconds"),
         ({"MemorySize": 10_241}, "MemorySize must be from 128 to 10240 MB"),
         ({"Publish": True}, "Publish is not supported locally"),
@@ -300,7 +303,7 @@ async def test_reserved_concurrency_throttles(client, function_of, invoke, sampl
         ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart PublishedVersions"),
         ({"Environment": {"Variables": {"AWS_REGION": "x"}}}, "reserved keys"),
         ({"Environment": {"Variables": {"A1": "x" * 4096}}}, "exceeded the 4KB limit"),
-        ({"Environment": {"Variables": {"1A": "x"}}}, "environment variable '1A'"),
+        ({"Environment": {"Variables": {"1A": "x"}}}, "Map keys must satisfy constraint"),
         ({"LoggingConfig": {"SystemLogLevel": "WARN"}}, "goes with the LogFormat JSON"),
         (
             {"DeadLetterConfig": {"TargetArn": "arn:aws:s3:::b"}},

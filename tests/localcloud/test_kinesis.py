@@ -188,7 +188,7 @@ async def test_a_stream_takes_records_up_to_the_size_it_is_set_to(stream_of):
     told = await stream.client.describe_stream_summary(StreamName=stream.name)
     assert told["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] == 4096
     assert [len(data) for data in await stream.read()] == [4 * MIB - 1]
-    with pytest.raises(stream.client.exceptions.ClientError, match="from 1024 to 10240"):
+    with pytest.raises(stream.client.exceptions.ClientError, match="less than or equal to 10240"):
         await set_record_size(stream, 11)
 
 

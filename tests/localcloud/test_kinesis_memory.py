@@ -235,6 +235,8 @@ async def test_mappings_and_delivery_streams_tell_how_far_they_are(
         ExtendedS3DestinationConfiguration={
             "RoleARN": "arn:aws:iam::123456789012:role/delivery",
             "BucketARN": f"arn:aws:s3:::{stream.name}",
+            # What waits in a buffer is not passed yet.
+            "BufferingHints": {"SizeInMBs": 1, "IntervalInSeconds": 0},
         },
     )
     await stream.fill(2, 3)

@@ -256,11 +256,19 @@ async def test_a_pair_of_stream_and_function_is_mapped_once(mapped_of, cloud):
         ({"StartingPosition": "AT_TIMESTAMP"}, "StartingPositionTimestamp"),
         ({"MaximumRecordAgeInSeconds": 59}, "MaximumRecordAgeInSeconds"),
         (
-            {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:1:q.fifo"}}},
+            {
+                "DestinationConfig": {
+                    "OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:123456789012:q.fifo"}
+                }
+            },
             "FIFO",
         ),
         (
-            {"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:lambda:us-east-1:1:f"}}},
+            {
+                "DestinationConfig": {
+                    "OnFailure": {"Destination": "arn:aws:lambda:us-east-1:123456789012:f"}
+                }
+            },
             "no ARN that OnFailure of a mapping can have",
         ),
         ({"EventSourceArn": "arn:aws:sqs:us-east-1:123456789012:q"}, "only Kinesis streams"),

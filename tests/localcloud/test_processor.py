@@ -324,3 +324,64 @@ async def test_records_that_could_not_be_written_are_reported(cloud, name):
     answer = processor.process(batch(payload(1), payload(2)), lambda: 0)
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": "0"}, {"itemIdentifier": "1"}]}
+
+
+def aggregated(*payloads: bytes) -> bytes:
+    from aws_kinesis_agg.aggregator import RecordAggregator  # noqa: PLC0415
+
+    together = RecordAggregator()
+    for n, one in enumerate(payloads):
+        together.add_user_record(f"dev-{n}", one)
+    return together.clear_and_get().get_contents()[2]
+
+
+async def test_readings_of_an_aggregated_record_are_each_written_or_in_quarantine(
+    cloud, name, capsys
+):
+    kwargs = cloud.target.client_kwargs()
+    writer = await cloud.client("timestream-write")
+    await writer.create_database(DatabaseName=name)
+    await writer.create_table(DatabaseName=name, TableName="rows")
+    sqs = await cloud.client("sqs")
+    url = (await sqs.create_queue(QueueName=name))["QueueUrl"]
+    processor = Processor(
+        lambda: KEY,
+        TimeSeries(boto3.client("timestream-write", **kwargs), name, "rows"),
+        Quarantine(boto3.client("sqs", **kwargs), url),
+        {},
+        Metrics("N", "dev"),
+    )
+    records = batch(payload(1), aggregated(payload(2), b"no JSON", payload(3)), payload(4))
+
+    answer = await asyncio.to_thread(processor.process, records, lambda: 60_000)
+
+    assert answer == {"batchItemFailures": []}
+    query = await cloud.client("timestream-query")
+    text = f'SELECT seq FROM "{name}"."rows" ORDER BY seq'  # noqa: S608 - our own names
+    rows = (await query.query(QueryString=text))["Rows"]
+    assert [row["Data"][0]["ScalarValue"] for row in rows] == ["1", "2", "3", "4"]
+    received = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+    (told,) = (json.loads(message["Body"]) for message in received["Messages"])
+    assert base64.b64decode(told["payload_base64"]) == b"no JSON"
+    assert (told["sequence_number"], told["sub_sequence_number"]) == ("1", 1)
+    assert (told["partition_key"], told["reason"]) == ("dev-1", "not_json")
+    metrics = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (metrics["ReadingsReceived"], metrics["ReadingsWritten"]) == (5, 4)
+
+
+async def test_an_aggregated_record_of_which_a_reading_could_not_be_written_comes_again_whole():
+    aws, queue = Aws(), Aws("sqs")
+    aws.answers = [(500, {"__type": "InternalServerException", "message": "m"})]
+    processor = Processor(
+        lambda: KEY,
+        TimeSeries(aws.client, "d", "t"),
+        Quarantine(queue.client, "http://queue"),
+        {},
+        Metrics("N", "dev"),
+    )
+
+    answer = processor.process(batch(b"?", aggregated(payload(1), b"no JSON")), lambda: 0)
+
+    # The other record is refused now; what this one refuses is told when it comes again.
+    assert answer["batchItemFailures"][-1] == {"itemIdentifier": "1"}
+    assert {tuple(e["Id"] for e in request["Entries"]) for request in queue.bodies()} == {("0",)}

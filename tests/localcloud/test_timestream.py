@@ -318,5 +318,5 @@ async def test_what_is_not_served_is_refused_by_name(planted, sql, message):
 
 
 async def test_rows_of_a_page_are_bounded(planted):
-    with pytest.raises(ClientError, match="MaxRows must be from 1 to 1000"):
+    with pytest.raises(ClientError, match="less than or equal to 1000"):
         await planted.query(QueryString="SELECT 1", MaxRows=1001)

@@ -13,8 +13,10 @@ from dashboards.report.series import Span, build
 from fleetcast.errors import UsageError
 from fleetcast.verify.verdict import AlarmOutcome, Check, Landed, Rate, Refused, Verdict
 from simulator import ledger
+from simulator.batch import ACKED, batch_of
 from simulator.events import EventLog, read_events
-from simulator.ledger import LedgerWriter, Row
+from simulator.fleet import Fleet
+from simulator.ledger import LedgerWriter
 from simulator.scenario import RunInfo, Scenario
 
 if TYPE_CHECKING:
@@ -45,15 +47,19 @@ INFO = RunInfo("r-shown", T0, "local", "t", "kinesis", (0, 10))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     SCENARIO.save(tmp_path / "scenario.yaml", INFO)
-    with LedgerWriter(tmp_path, INFO.id, (0, 10)) as writer:
+    fleet = Fleet(SCENARIO, INFO)
+    with LedgerWriter(tmp_path, fleet) as writer:
         writer.release(100)
-        for k in range(100):
-            due = (T0 * 1_000_000) + k * 100_000_000
-            row = Row(k, f"dev-{k % 10:06d}", k // 10, due, due)
-            row.sent_ns, row.acked_ns = due + 5_000_000, due + 12_000_000
-            row.outcome, row.attempts = "acked", 1
-            row.shard, row.sequence_number = f"shardId-{k % 4:012d}", str(k)
-            writer.record([row])
+        for block in fleet.blocks():
+            batch = batch_of(fleet, block, [b""] * len(block))
+            rows = batch.rows
+            rows["scheduled_ns"] = T0 * 1_000_000 + rows["k"] * 100_000_000
+            rows["sent_ns"] = rows["scheduled_ns"] + 5_000_000
+            rows["acked_ns"] = rows["scheduled_ns"] + 12_000_000
+            rows["outcome"], rows["attempts"] = ACKED, 1
+            batch.shards = [f"shardId-{k % 4:012d}" for k in rows["k"]]
+            batch.sequence_numbers = [str(k) for k in rows["k"]]
+            writer.record(batch)
     log = EventLog(tmp_path)
     alarm = {"alarm": "critical-readings", "message_id": "1"}
     log.add("alarm", t_ms=T0 + 4000, state="ALARM", **alarm)

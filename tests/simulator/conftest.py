@@ -4,8 +4,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from simulator.batch import ROW, Batch
 from simulator.scenario import RunInfo, Scenario
 
 if TYPE_CHECKING:
@@ -124,6 +126,26 @@ def run_of() -> Callable[..., RunInfo]:
     ) -> RunInfo:
         part = part or (0, scenario.fleet.devices)
         return RunInfo(run_id, start_ms, "local", "test", "kinesis", part)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def readings_of() -> Callable[..., Batch]:
+    """Readings of a device each, due now."""
+
+    def make(
+        payloads: list[bytes], keys: list[str] | None = None, *, first: int = 0, **rows: Any
+    ) -> Batch:
+        made = np.zeros(len(payloads), dtype=ROW)
+        made["k"] = made["device"] = np.arange(first, first + len(payloads))
+        made["scheduled_ns"] = made["due_ns"] = time.time_ns()
+        made["sends"] = 1
+        for name, value in rows.items():
+            made[name] = value
+        keys = keys or [f"dev-{k:06d}" for k in made["k"].tolist()]
+        largest = max(len(p) + 4 * len(k) for p, k in zip(payloads, keys, strict=True))
+        return Batch(made, payloads, keys, largest)
 
     return make
 

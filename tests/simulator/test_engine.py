@@ -7,10 +7,12 @@ from collections import Counter
 import pytest
 
 from fleetcast.errors import TargetError
-from simulator import engine, ledger
+from simulator import driver, engine, ledger
+from simulator.batch import Batch
 from simulator.engine import describe, drive
 from simulator.events import read_events
-from simulator.ledger import ACKED, FAILED, UNKNOWN
+from simulator.ledger import ACKED, FAILED, OUTCOMES, UNKNOWN
+from simulator.transports import Traffic
 from simulator.transports.null import NullTransport
 
 FAST = [
@@ -36,6 +38,7 @@ class Held:
     def __init__(self, done) -> None:
         self.done = done
         self.held = []
+        self.traffic = Traffic()
         self.opened = self.closed = False
         self.abandoned: list[float] = []
 
@@ -46,25 +49,26 @@ class Held:
     async def __aexit__(self, *_):
         self.closed = True
 
-    def send(self, readings):
-        self.held.extend(readings)
+    def send(self, batch):
+        self.held.append(batch)
 
     async def drain(self):
-        await self.finish(ACKED, self.held)
+        await self.finish(ACKED, self.backlog)
 
     async def abandon(self, grace_s):
         self.abandoned.append(grace_s)
-        await self.finish(FAILED, self.held)
+        await self.finish(FAILED, self.backlog)
 
-    async def finish(self, outcome, readings):
-        readings = list(readings)
-        for reading in readings:
-            row = reading.row
-            row.outcome, row.attempts = outcome, 1
-            row.sent_ns = row.scheduled_ns + self.late_ns
-        done = {id(reading) for reading in readings}
-        self.held = [reading for reading in self.held if id(reading) not in done]
-        self.done(readings)
+    async def finish(self, outcome, count):
+        """Decides on the first readings that are held."""
+        if not count:
+            return
+        held = Batch.joined(self.held)
+        decided, rest = held.part(0, count), held.part(count, len(held))
+        self.held = [rest] if len(rest) else []
+        decided.rows["outcome"], decided.rows["attempts"] = OUTCOMES.index(outcome), 1
+        decided.rows["sent_ns"] = decided.rows["due_ns"] + self.late_ns
+        self.done(decided)
 
     @property
     def in_flight(self):
@@ -72,7 +76,7 @@ class Held:
 
     @property
     def backlog(self):
-        return len(self.held)
+        return sum(map(len, self.held))
 
 
 class Driven:
@@ -160,7 +164,7 @@ async def test_a_stalled_target_does_not_hold_back_the_schedule(start, eventuall
             await super().drain()
 
     driven = start(Gated, rate=FAST)
-    await eventually(lambda: driven.transport is not None and len(driven.transport.held) == 1500)
+    await eventually(lambda: driven.transport is not None and driven.transport.backlog == 1500)
     assert all(progress.sent == 0 for progress in driven.progress)
     assert any(progress.backlog == progress.released > 0 for progress in driven.progress)
     assert driven.outcomes() == {UNKNOWN: 1500}
@@ -203,9 +207,8 @@ async def test_the_rate_of_a_late_run_is_that_of_the_time_it_took(start):
 @pytest.mark.asyncio
 async def test_a_cancelled_run_leaves_every_released_reading_with_an_outcome(start, eventually):
     driven = start(Held, rate=LONG)
-    await eventually(lambda: driven.transport is not None and len(driven.transport.held) >= 100)
-    some = driven.transport.held[:40]
-    await driven.transport.finish(ACKED, some)
+    await eventually(lambda: driven.transport is not None and driven.transport.backlog >= 100)
+    await driven.transport.finish(ACKED, 40)
     driven.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await driven.task
@@ -246,10 +249,10 @@ async def test_a_second_interrupt_does_not_cost_the_last_rows(start, eventually)
         async def abandon(self, grace_s):
             self.abandoned.append(grace_s)
             await self.go_on.wait()
-            await self.finish(FAILED, self.held)
+            await self.finish(FAILED, self.backlog)
 
     driven = start(Slow, rate=LONG)
-    await eventually(lambda: driven.transport is not None and len(driven.transport.held) >= 100)
+    await eventually(lambda: driven.transport is not None and driven.transport.backlog >= 100)
     driven.task.cancel()
     await eventually(lambda: driven.transport.abandoned)
     driven.task.cancel()
@@ -280,7 +283,7 @@ async def test_a_transport_that_does_not_connect_ends_the_run_before_it_starts(s
 
 @pytest.mark.asyncio
 async def test_readings_that_find_the_backlog_full_have_failed(start, monkeypatch):
-    monkeypatch.setattr(engine, "MAX_BACKLOG", 1000)
+    monkeypatch.setattr(driver, "MAX_BACKLOG", 1000)
     driven = start(Held, rate=FAST)
     summary = await driven.task
     table = ledger.read(driven.folder).to_pylist()

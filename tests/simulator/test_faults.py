@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from fleetcast.errors import UsageError
 from simulator import ledger
+from simulator.batch import ACKED, batch_of
 from simulator.codec import Encoder
 from simulator.engine import drive
 from simulator.faults import REASONS, AnyFault
@@ -427,9 +428,10 @@ async def test_the_engine_sends_as_often_and_as_late_as_it_is_told(tmp_path, fle
     sent: list = []
 
     class Listening(NullTransport):
-        def send(self, readings):
-            sent.extend(readings)
-            super().send(readings)
+        def send(self, batch):
+            told = batch.rows[["k", "scheduled_ns"]].tolist()
+            sent.extend(zip(told, batch.payloads, batch.keys, strict=True))
+            super().send(batch)
 
     fleet.scenario.save(tmp_path / "scenario.yaml", fleet.run)
     summary = await drive(
@@ -438,14 +440,14 @@ async def test_the_engine_sends_as_often_and_as_late_as_it_is_told(tmp_path, fle
     expected = sum(row["sends"] for row in rows.values())
     assert (summary.sent, summary.acked, summary.complete) == (expected, expected, True)
     assert summary.target_rate == pytest.approx(expected)
-    copies = Counter(reading.row.k for reading in sent)
+    copies = Counter(k for (k, _), _, _ in sent)
     assert copies == Counter({k: row["sends"] for k, row in rows.items() if row["sends"]})
-    for reading in sent:
-        row = rows[reading.row.k]
-        assert reading.payload == row["payload"]
-        assert reading.key == (row["key"] or fleet.device_ids[row["device"]])
-        due_ns = fleet.run.start_ms * 1_000_000 + (row["at"] + row["delay"]) * 1e9
-        assert abs(reading.row.scheduled_ns - due_ns) < 1000
+    for (k, due_ns), payload, key in sent:
+        row = rows[k]
+        assert payload == row["payload"]
+        assert key == (row["key"] or fleet.device_ids[row["device"]])
+        expected_ns = fleet.run.start_ms * 1_000_000 + (row["at"] + row["delay"]) * 1e9
+        assert abs(due_ns - expected_ns) < 1000
     told = ledger.read(tmp_path)
     assert Counter(told.column("k").to_pylist()) == copies
     assert set(told.column("outcome").to_pylist()) == {"acked"}
@@ -455,11 +457,13 @@ def test_copies_that_were_released_and_are_in_no_part_are_unknown(tmp_path, flee
     fleet = fleet_of(fault("duplicate", share=0.5), fault("dropout", share=0.2))
     fleet.scenario.save(tmp_path / "scenario.yaml", fleet.run)
     rows = table(fleet)
-    with ledger.LedgerWriter(tmp_path, fleet.run.id, (0, 40)) as writer:
+    first = next(row for row in rows if row["sends"] == 3)
+    with ledger.LedgerWriter(tmp_path, fleet) as writer:
         writer.release(300)
-        first = next(row for row in rows if row["sends"] == 3)
-        done = ledger.Row(first["k"], "d", first["seq"], 0, 0, outcome="acked", attempts=1)
-        writer.record([done])
+        block = next(fleet.blocks(first["k"], first["k"] + 1))
+        done = batch_of(fleet, block, [first["payload"]])
+        done.rows["outcome"], done.rows["attempts"] = ACKED, 1
+        writer.record(done)
     told = ledger.read(tmp_path)
     found = Counter(told.column("k").to_pylist())
     assert found == Counter({r["k"]: r["sends"] for r in rows[:300] if r["sends"]})

@@ -1,112 +1,32 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import socket
-import struct
-import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from fleetcast.errors import TargetError
 from fleetcast.target import Target
-from simulator.ledger import ACKED, FAILED, UNKNOWN, Row
-from simulator.transports import Outgoing, kinesis
+from simulator.ledger import ACKED, FAILED, OUTCOMES, UNKNOWN
+from simulator.transports import kinesis
 from simulator.transports.kinesis import KinesisTransport
+from tests.simulator.fake_kinesis import FakeKinesis, ack_all, refuse_all
 
 pytestmark = pytest.mark.asyncio
 THROTTLED = "ProvisionedThroughputExceededException"
-
-
-class FakeKinesis:
-    """Plays AWS where it misbehaves: each PutRecords is answered as the next of `answers` says.
-
-    The last answer goes on. An answer is a function of the records that gives (status, body), or
-    one of "close", "reset", "half" and "never".
-    """
-
-    def __init__(self) -> None:
-        self.answers: list = [ack_all]
-        self.described = (200, {"StreamDescriptionSummary": {"OpenShardCount": 1}})
-        self.requests: list[list[bytes]] = []
-        self.port = 0
-
-    async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_):
-        self._server.close()
-
-    async def _serve(self, reader, writer):
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode().lower().splitlines()
-                length = next(line for line in lines if line.startswith("content-length:"))
-                body = json.loads(await reader.readexactly(int(length.partition(":")[2])))
-                if "putrecords" not in head.decode().lower():
-                    await self._write(writer, *self.described)
-                elif not await self._put(writer, body["Records"]):
-                    return
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    async def _put(self, writer, records) -> bool:
-        """Answers a PutRecords; whether the connection goes on."""
-        self.requests.append([base64.b64decode(record["Data"]) for record in records])
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if answer == "never":
-            await asyncio.Event().wait()
-        elif answer == "half":
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{")
-            await writer.drain()
-        elif answer == "reset":
-            plug = writer.get_extra_info("socket")
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        elif answer != "close":
-            await self._write(writer, *answer(records))
-            return True
-        return False
-
-    @staticmethod
-    async def _write(writer, status, body):
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        writer.write(
-            f"HTTP/1.1 {status} X\r\nContent-Type: application/x-amz-json-1.1\r\n"
-            f"Content-Length: {len(content)}\r\n\r\n".encode()
-            + content
-        )
-        await writer.drain()
-
-
-def ack_all(records):
-    told = [{"SequenceNumber": "49", "ShardId": "shardId-000000000000"} for _ in records]
-    return 200, {"FailedRecordCount": 0, "Records": told}
-
-
-def refuse_all(code: str):
-    def answer(records):
-        told = [{"ErrorCode": code, "ErrorMessage": "no"} for _ in records]
-        return 200, {"FailedRecordCount": len(records), "Records": told}
-
-    return answer
 
 
 def error(status: int, code: str):
     return lambda _: (status, {"__type": code, "message": "no"})
 
 
-def readings(count: int, size: int = 10) -> list[Outgoing]:
-    now_ns = time.time_ns()
-    return [
-        Outgoing(f"{n:0{size}d}".encode(), "key", Row(n, "dev", n, now_ns, now_ns))
-        for n in range(count)
-    ]
+@pytest.fixture
+def readings(readings_of):
+    def make(count: int, size: int = 10):
+        return readings_of([f"{n:0{size}d}".encode() for n in range(count)], ["key"] * count)
+
+    return make
 
 
 @pytest.fixture(autouse=True)
@@ -114,37 +34,58 @@ def _quick(monkeypatch):
     monkeypatch.setattr(kinesis, "BACKOFF_S", (0.001, 0.01))
 
 
-async def sent(answers, count: int = 3, *, attempts: int = 3, size: int = 10):
-    """Sends readings at a fake that answers so; (readings, requests that it saw, throttled)."""
-    done: list[Outgoing] = []
-    async with FakeKinesis() as fake:
-        fake.answers = list(answers)
-        target = Target.named("local", port=fake.port)
-        async with KinesisTransport(target, "s", done.extend, attempts=attempts) as transport:
-            out = readings(count, size)
-            transport.send(out)
-            await asyncio.wait_for(transport.drain(), 60)
-            assert (transport.in_flight, transport.backlog) == (0, 0)
-            throttled = transport.throttled
-    assert sorted(reading.row.k for reading in done) == list(range(count))
-    return out, fake.requests, throttled
+class Finished:
+    """Takes what is decided, and gives it back in the order of the readings."""
+
+    def __init__(self) -> None:
+        self.batches = []
+
+    def __call__(self, batch) -> None:
+        self.batches.append(batch)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.batches))
+
+    @property
+    def rows(self):
+        rows = np.concatenate([batch.rows for batch in self.batches])
+        return rows[np.argsort(rows["k"])]
+
+    @property
+    def fates(self) -> list[tuple[str, int]]:
+        return [(OUTCOMES[row["outcome"]], int(row["attempts"])) for row in self.rows]
 
 
-def fates(out) -> set[tuple[str, int]]:
-    return {(reading.row.outcome, reading.row.attempts) for reading in out}
+@pytest.fixture
+def sent(readings):
+    async def go(answers, count: int = 3, *, attempts: int = 3, size: int = 10):
+        """Sends readings at a fake that answers so; (fates, requests that it saw, throttled)."""
+        done = Finished()
+        async with FakeKinesis() as fake:
+            fake.answers = list(answers)
+            target = Target.named("local", port=fake.port)
+            async with KinesisTransport(target, "s", done, attempts=attempts) as transport:
+                transport.send(readings(count, size))
+                await asyncio.wait_for(transport.drain(), 60)
+                assert (transport.in_flight, transport.backlog) == (0, 0)
+                throttled = transport.traffic.throttled
+        assert done.rows["k"].tolist() == list(range(count))
+        return done.fates, fake.requests, throttled
+
+    return go
 
 
 @pytest.mark.parametrize("cut", ["close", "reset", "half"])
-async def test_a_request_without_an_answer_is_unknown(cut):
+async def test_a_request_without_an_answer_is_unknown(sent, cut):
     out, requests, _ = await sent([cut], attempts=2)
-    assert fates(out) == {(UNKNOWN, 2)}
+    assert set(out) == {(UNKNOWN, 2)}
     assert len(requests) == 2
 
 
 @pytest.mark.parametrize("cut", ["close", "reset", "half"])
-async def test_what_has_no_answer_is_sent_again_and_may_be_acked_then(cut):
+async def test_what_has_no_answer_is_sent_again_and_may_be_acked_then(sent, cut):
     out, requests, _ = await sent([cut, ack_all])
-    assert fates(out) == {(ACKED, 2)}
+    assert set(out) == {(ACKED, 2)}
     assert sorted(requests[0]) == sorted(requests[1])
 
 
@@ -157,28 +98,26 @@ async def test_what_has_no_answer_is_sent_again_and_may_be_acked_then(cut):
         error(500, "InternalFailure"),
     ],
 )
-async def test_what_may_have_landed_stays_unknown_when_it_is_refused_later(after):
+async def test_what_may_have_landed_stays_unknown_when_it_is_refused_later(sent, after):
     out, _, _ = await sent(["close", after], attempts=2)
-    assert fates(out) == {(UNKNOWN, 2)}
+    assert set(out) == {(UNKNOWN, 2)}
 
 
 @pytest.mark.parametrize("code", [THROTTLED, "InternalFailure", "KMSThrottlingException"])
-async def test_single_readings_that_are_refused_for_now_are_sent_again_alone(code):
+async def test_single_readings_that_are_refused_for_now_are_sent_again_alone(sent, code):
     def first_only(records):
         acked, refused = ack_all(records)[1]["Records"], refuse_all(code)(records)[1]["Records"]
         return 200, {"FailedRecordCount": len(records) - 1, "Records": [*acked[:1], *refused[1:]]}
 
     out, requests, throttled = await sent([first_only, ack_all])
-    assert [(reading.row.outcome, reading.row.attempts) for reading in out] == [
-        (ACKED, 1), (ACKED, 2), (ACKED, 2),
-    ]  # fmt: skip
+    assert out == [(ACKED, 1), (ACKED, 2), (ACKED, 2)]
     assert requests[1] == requests[0][1:]
     assert throttled == (2 if code == THROTTLED else 0)
 
 
-async def test_single_readings_that_are_refused_for_good_have_failed():
+async def test_single_readings_that_are_refused_for_good_have_failed(sent):
     out, requests, _ = await sent([refuse_all("SomethingElse")])
-    assert fates(out) == {(FAILED, 1)}
+    assert set(out) == {(FAILED, 1)}
     assert len(requests) == 1
 
 
@@ -192,24 +131,24 @@ async def test_single_readings_that_are_refused_for_good_have_failed():
         (400, "LimitExceededException"),
     ],
 )
-async def test_a_request_that_is_refused_for_now_is_sent_again(status, code):
+async def test_a_request_that_is_refused_for_now_is_sent_again(sent, status, code):
     out, requests, _ = await sent([error(status, code), error(status, code), ack_all])
-    assert fates(out) == {(ACKED, 3)}
+    assert set(out) == {(ACKED, 3)}
     assert len(requests) == 3
     out, requests, _ = await sent([error(status, code)])
-    assert fates(out) == {(FAILED, 3)}
+    assert set(out) == {(FAILED, 3)}
     assert len(requests) == 3
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-async def test_an_error_page_of_a_proxy_is_tried_again(status):
+async def test_an_error_page_of_a_proxy_is_tried_again(sent, status):
     out, _, _ = await sent([lambda _: (status, b"<html>no gateway</html>"), ack_all])
-    assert fates(out) == {(ACKED, 2)}
+    assert set(out) == {(ACKED, 2)}
 
 
-async def test_a_request_that_is_refused_for_good_has_failed():
+async def test_a_request_that_is_refused_for_good_has_failed(sent):
     out, requests, _ = await sent([error(400, "AccessDeniedException")])
-    assert fates(out) == {(FAILED, 1)}
+    assert set(out) == {(FAILED, 1)}
     assert len(requests) == 1
 
 
@@ -226,68 +165,65 @@ async def test_a_request_that_is_refused_for_good_has_failed():
         lambda _: (200, b""),
     ],
 )
-async def test_an_answer_that_makes_no_sense_leaves_readings_unknown(answer):
+async def test_an_answer_that_makes_no_sense_leaves_readings_unknown(sent, answer):
     out, _, _ = await sent([answer])
-    assert {outcome for outcome, _ in fates(out)} == {UNKNOWN}
+    assert {outcome for outcome, _ in out} == {UNKNOWN}
 
 
-async def test_requests_hold_at_most_500_readings():
+async def test_requests_hold_at_most_500_readings(sent):
     out, requests, _ = await sent([ack_all], 1201)
-    assert fates(out) == {(ACKED, 1)}
+    assert set(out) == {(ACKED, 1)}
     assert sorted(len(request) for request in requests) == [201, 500, 500]
     assert sorted(payload for request in requests for payload in request) == [
-        reading.payload for reading in out
+        f"{n:010d}".encode() for n in range(1201)
     ]
 
 
-async def test_requests_hold_at_most_five_megabytes():
+async def test_requests_hold_at_most_five_megabytes(sent):
     out, requests, _ = await sent([ack_all], 12, size=1_000_000)
-    assert fates(out) == {(ACKED, 1)}
+    assert set(out) == {(ACKED, 1)}
     assert sorted(len(request) for request in requests) == [2, 5, 5]
 
 
-async def test_no_more_requests_than_allowed_are_on_their_way(eventually):
-    done: list[Outgoing] = []
+async def test_no_more_requests_than_allowed_are_on_their_way(eventually, readings):
+    done = Finished()
     async with FakeKinesis() as fake:
         fake.answers = ["never"]
         target = Target.named("local", port=fake.port)
-        async with KinesisTransport(target, "s", done.extend, requests=2) as transport:
-            out = readings(1700)
-            transport.send(out)
+        async with KinesisTransport(target, "s", done, requests=2) as transport:
+            transport.send(readings(1700))
             await eventually(lambda: len(fake.requests) == 2)
             assert (transport.in_flight, transport.backlog) == (1000, 700)
             await transport.abandon(0.01)
             assert (transport.in_flight, transport.backlog) == (0, 0)
         assert len(fake.requests) == 2
-    assert sorted(reading.row.k for reading in done) == list(range(1700))
-    assert fates(out[:1000]) == {(UNKNOWN, 1)}
-    assert fates(out[1000:]) == {(FAILED, 0)}
-    assert {reading.row.sent_ns for reading in out[1000:]} == {None}
+    assert done.rows["k"].tolist() == list(range(1700))
+    assert done.fates == [(UNKNOWN, 1)] * 1000 + [(FAILED, 0)] * 700
+    assert set(done.rows["sent_ns"][1000:].tolist()) == {0}
 
 
 async def test_what_was_refused_so_far_has_failed_when_the_run_is_abandoned(
-    eventually, monkeypatch
+    eventually, monkeypatch, readings
 ):
     monkeypatch.setattr(kinesis, "random", SimpleNamespace(uniform=lambda _, high: 1e6))
-    done: list[Outgoing] = []
+    done = Finished()
     async with FakeKinesis() as fake:
         fake.answers = [refuse_all(THROTTLED)]
         target = Target.named("local", port=fake.port)
-        async with KinesisTransport(target, "s", done.extend) as transport:
+        async with KinesisTransport(target, "s", done) as transport:
             transport.send(readings(5))
-            await eventually(lambda: transport.throttled == 5)
+            await eventually(lambda: transport.traffic.throttled == 5)
             await transport.abandon(0.01)
-    assert fates(done) == {(FAILED, 1)}
-    assert len(done) == 5
+    assert done.fates == [(FAILED, 1)] * 5
 
 
-async def test_what_was_refused_does_not_hold_the_place_of_a_request(monkeypatch):
+async def test_what_was_refused_does_not_hold_the_place_of_a_request(monkeypatch, readings):
     monkeypatch.setattr(kinesis, "random", SimpleNamespace(uniform=lambda _, high: 1e6))
-    done: list[Outgoing] = []
+    done = Finished()
     arrived = asyncio.Event()
 
     def take(finished):
-        done.extend(finished)
+        done(finished)
         if len(done) == 300:
             arrived.set()
 
@@ -295,13 +231,11 @@ async def test_what_was_refused_does_not_hold_the_place_of_a_request(monkeypatch
         fake.answers = [refuse_all(THROTTLED), ack_all]
         target = Target.named("local", port=fake.port)
         async with KinesisTransport(target, "s", take, requests=1) as transport:
-            out = readings(800)
-            transport.send(out)
+            transport.send(readings(800))
             await asyncio.wait_for(arrived.wait(), 60)
             assert transport.in_flight == 500
             await transport.abandon(0.01)
-    assert fates(out[:500]) == {(FAILED, 1)}
-    assert fates(out[500:]) == {(ACKED, 1)}
+    assert done.fates == [(FAILED, 1)] * 500 + [(ACKED, 1)] * 300
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "UnrecognizedClientException"])

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import time
 from collections import Counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -13,10 +15,12 @@ from fleetcast.target import Target
 from localcloud.app import LocalCloud
 from simulator import ledger
 from simulator.engine import drive, signing_key, simulate
-from simulator.ledger import ACKED, FAILED, UNKNOWN, Row
-from simulator.transports import Outgoing
+from simulator.ledger import ACKED, FAILED, OUTCOMES, UNKNOWN
 from simulator.transports.kinesis import KinesisTransport
 from stack.outputs import StackOutputs
+
+if TYPE_CHECKING:
+    from simulator.batch import Batch
 
 STREAM = "readings"
 pytestmark = pytest.mark.asyncio
@@ -47,10 +51,17 @@ def stored(cloud) -> dict[str, tuple[str, bytes]]:
     return told
 
 
-def reading(number: int, *, key: str | None = None, size: int = 40) -> Outgoing:
-    now_ns = time.time_ns()
-    payload = f"reading {number} ".encode().ljust(size, b".")
-    return Outgoing(payload, key or f"dev-{number:06d}", Row(number, "dev", number, now_ns, now_ns))
+@pytest.fixture
+def reading(readings_of):
+    """Readings with their numbers and about equal payloads."""
+
+    def make(*numbers: int, key: str | None = None, size: int = 40) -> Batch:
+        payloads = [f"reading {number} ".encode().ljust(size, b".") for number in numbers]
+        batch = readings_of(payloads, [key or f"dev-{number:06d}" for number in numbers])
+        batch.rows["k"] = numbers
+        return batch
+
+    return make
 
 
 def keys_by_shard(cloud, *, count: int = 1) -> list[list[str]]:
@@ -66,95 +77,122 @@ def keys_by_shard(cloud, *, count: int = 1) -> list[list[str]]:
     return [keys[:count] for keys in found]
 
 
+class Finished:
+    """Keeps what is decided, by the numbers of the readings."""
+
+    def __init__(self) -> None:
+        self.readings: dict[int, SimpleNamespace] = {}
+        self.told = 0
+
+    def __call__(self, batch: Batch) -> None:
+        self.told += len(batch)
+        nothing = [None] * len(batch)
+        for row, payload, shard, number in zip(
+            batch.rows, batch.payloads, batch.shards or nothing,
+            batch.sequence_numbers or nothing, strict=True,
+        ):  # fmt: skip
+            values = {name: row[name].item() for name in row.dtype.names}
+            values["outcome"] = OUTCOMES[values["outcome"]]
+            self.readings[values["k"]] = SimpleNamespace(
+                **values, payload=payload, shard=shard, sequence_number=number
+            )
+
+    def fates(self, *numbers: int) -> list[tuple[str, int]]:
+        chosen = [self.readings[number] for number in numbers or sorted(self.readings)]
+        return [(reading.outcome, reading.attempts) for reading in chosen]
+
+
 @pytest.fixture
-def done():
-    finished: list[Outgoing] = []
-
-    def take(readings) -> None:
-        finished.extend(readings)
-
-    take.readings = finished
-    return take
+def done() -> Finished:
+    return Finished()
 
 
-async def test_every_reading_is_acked_with_its_shard_and_sequence_number(cloud, done):
+async def test_every_reading_is_acked_with_its_shard_and_sequence_number(cloud, done, reading):
     await make_stream(cloud)
-    sent = [reading(number) for number in range(1300)]
     async with KinesisTransport(target_of(cloud), STREAM, done) as transport:
         assert transport.shards == 2
-        transport.send(sent[:700])
+        transport.send(reading(*range(700)))
         assert (transport.backlog, transport.in_flight) == (700, 0)
-        transport.send(sent[700:])
+        transport.send(reading(*range(700, 1300)))
         await transport.drain()
         assert (transport.backlog, transport.in_flight) == (0, 0)
-    assert len(done.readings) == 1300
+    assert done.told == len(done.readings) == 1300
     there = stored(cloud)
     assert len(there) == 1300
-    for out in sent:
-        row = out.row
-        assert (row.outcome, row.attempts) == (ACKED, 1)
-        assert there[row.sequence_number] == (row.shard, out.payload)
-        assert row.scheduled_ns <= row.sent_ns <= row.acked_ns
-    assert {out.row.shard for out in sent} == {"shardId-000000000000", "shardId-000000000001"}
+    for out in done.readings.values():
+        assert (out.outcome, out.attempts) == (ACKED, 1)
+        assert there[out.sequence_number] == (out.shard, out.payload)
+        assert out.scheduled_ns <= out.sent_ns <= out.acked_ns
+    assert {out.shard for out in done.readings.values()} == {
+        "shardId-000000000000", "shardId-000000000001",
+    }  # fmt: skip
 
 
-async def test_nothing_to_send_is_drained_at_once(cloud, done):
+async def test_nothing_to_send_is_drained_at_once(cloud, done, reading):
     await make_stream(cloud)
     async with KinesisTransport(target_of(cloud), STREAM, done) as transport:
-        transport.send([])
+        transport.send(reading(0).part(0, 0))
         await transport.drain()
-    assert done.readings == []
+    assert done.told == 0
 
 
-async def test_what_a_full_shard_refuses_is_sent_again_until_it_is_acked(cloud, done):
+async def test_what_a_full_shard_refuses_is_sent_again_until_it_is_acked(cloud, done, reading):
     await make_stream(cloud)
     (full,), (free,) = keys_by_shard(cloud)
-    # A shard takes a MiB a second: of these, the first only.
-    heavy = [reading(number, key=full, size=600_000) for number in range(4)]
-    light = [reading(number, key=free) for number in range(4, 10)]
     async with KinesisTransport(target_of(cloud), STREAM, done) as transport:
-        transport.send([*heavy, *light])
+        # A shard takes a MiB a second: of these, the first only.
+        transport.send(reading(*range(4), key=full, size=600_000))
+        transport.send(reading(*range(4, 10), key=free))
         await transport.drain()
-        assert transport.throttled == sum(out.row.attempts - 1 for out in heavy)
-    assert {out.row.outcome for out in done.readings} == {ACKED}
-    assert len(done.readings) == 10
-    assert [out.row.attempts for out in light] == [1] * 6
-    assert heavy[0].row.attempts == 1
-    assert all(out.row.attempts > 1 for out in heavy[1:])
+        assert transport.traffic.throttled == sum(
+            done.readings[number].attempts - 1 for number in range(4)
+        )
+        assert transport.traffic.retries == transport.traffic.throttled
+    assert done.told == 10
+    assert done.fates(*range(4, 10)) == [(ACKED, 1)] * 6
+    assert done.fates(0) == [(ACKED, 1)]
+    assert all(outcome == ACKED and tries > 1 for outcome, tries in done.fates(1, 2, 3))
     there = stored(cloud)
     assert len(there) == 10
-    assert {there[out.row.sequence_number][1] for out in heavy} == {out.payload for out in heavy}
+    for number in range(4):
+        out = done.readings[number]
+        assert there[out.sequence_number][1] == out.payload
 
 
-async def test_what_is_refused_until_the_attempts_are_used_up_has_failed(cloud, done):
+async def test_what_is_refused_until_the_attempts_are_used_up_has_failed(cloud, done, reading):
     await make_stream(cloud, shards=1)
-    sent = [reading(number, size=600_000) for number in range(3)]
     async with KinesisTransport(target_of(cloud), STREAM, done, attempts=1) as transport:
-        transport.send(sent)
+        transport.send(reading(0, 1, 2, size=600_000))
         await transport.drain()
-        assert transport.throttled == 2
-    assert [out.row.outcome for out in sent] == [ACKED, FAILED, FAILED]
-    assert [out.row.sequence_number is None for out in sent] == [False, True, True]
+        assert transport.traffic.throttled == 2
+    assert done.fates() == [(ACKED, 1), (FAILED, 1), (FAILED, 1)]
+    assert [done.readings[k].sequence_number is None for k in range(3)] == [False, True, True]
     assert len(stored(cloud)) == 1
 
 
-async def test_a_reading_that_the_stream_does_not_take_has_failed_at_once(cloud, done):
+async def test_a_reading_that_the_stream_does_not_take_has_failed_at_once_and_alone(
+    cloud, done, reading
+):
     await make_stream(cloud)
     async with KinesisTransport(target_of(cloud), STREAM, done) as transport:
-        transport.send([reading(0, size=2**20)])
+        transport.send(reading(0))
+        transport.send(reading(1, size=2**20))
+        transport.send(reading(2))
         await transport.drain()
-    assert [(out.row.outcome, out.row.attempts) for out in done.readings] == [(FAILED, 1)]
-    assert stored(cloud) == {}
+        assert transport.traffic.last_error
+    assert done.fates() == [(ACKED, 1), (FAILED, 1), (ACKED, 1)]
+    assert len(stored(cloud)) == 2
 
 
-async def test_a_stream_that_is_deleted_meanwhile_fails_what_comes_after(cloud, done):
+async def test_a_stream_that_is_deleted_meanwhile_fails_what_comes_after(cloud, done, reading):
     await make_stream(cloud)
     async with KinesisTransport(target_of(cloud), STREAM, done) as transport:
         async with target_of(cloud).client("kinesis") as client:
             await client.delete_stream(StreamName=STREAM)
-        transport.send([reading(0), reading(1)])
+        transport.send(reading(0, 1))
         await transport.drain()
-    assert [(out.row.outcome, out.row.attempts) for out in done.readings] == [(FAILED, 1)] * 2
+        assert transport.traffic.last_error == "ResourceNotFoundException"
+    assert done.fates() == [(FAILED, 1)] * 2
 
 
 async def test_a_missing_stream_is_told_before_anything_is_sent(cloud, done):

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,37 +16,40 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetcast.errors import UsageError
+from simulator import batch as batch_numbers
 from simulator import ledger
+from simulator.batch import Batch, batch_of
 from simulator.codec import Encoder
-from simulator.engine import outgoing
 from simulator.fleet import Fleet
-from simulator.ledger import ACKED, FAILED, UNKNOWN, LedgerWriter, Row
+from simulator.ledger import ACKED, FAILED, UNKNOWN, LedgerWriter
 
-WHOLE = (0, 50)
 # Takes its run from a folder and drives it; even readings land, odd ones never get an answer.
 DRIVER = """
 import asyncio, dataclasses, sys, time
 from pathlib import Path
+import numpy as np
 from simulator import ledger
+from simulator.batch import ACKED
 from simulator.engine import drive
 from simulator.scenario import load_run
+from simulator.transports import Traffic
 
 ledger.PART_ROWS = 40
 
 class Half:
     in_flight = backlog = 0
     def __init__(self, done):
-        self.done = done
+        self.done, self.traffic = done, Traffic()
     async def __aenter__(self):
         return self
     async def __aexit__(self, *_):
         pass
-    def send(self, readings):
-        landed = [reading for reading in readings if reading.row.k % 2 == 0]
-        for reading in landed:
-            reading.row.outcome, reading.row.attempts = ledger.ACKED, 1
-            reading.row.sent_ns = reading.row.acked_ns = time.time_ns()
-            reading.row.shard, reading.row.sequence_number = "s-0", str(reading.row.k)
+    def send(self, batch):
+        landed = batch.take(np.flatnonzero(batch.rows["k"] % 2 == 0))
+        landed.rows["outcome"], landed.rows["attempts"] = ACKED, 1
+        landed.rows["sent_ns"] = landed.rows["acked_ns"] = time.time_ns()
+        landed.shards = ["s-0"] * len(landed)
+        landed.sequence_numbers = [str(k) for k in landed.rows["k"]]
         self.done(landed)
     async def drain(self):
         await asyncio.Event().wait()
@@ -58,24 +62,45 @@ asyncio.run(drive(scenario, run, b"key", folder, Half, progress=lambda _: None))
 """
 
 
-def rows_of(scenario, run, count: int) -> list[Row]:
-    """Rows of the first readings of a run, not sent yet."""
+def readings_of(scenario, run, count: int) -> Batch:
+    """The first readings of a run, not sent yet."""
     fleet = Fleet(scenario, run)
     encoder = Encoder(fleet, b"key")
-    made = [
-        reading.row
-        for block in fleet.blocks(0, count)
-        for reading in outgoing(fleet, block, encoder.encode(block))
-    ]
+    made = Batch.joined(
+        [batch_of(fleet, block, encoder.encode(block)) for block in fleet.blocks(0, count)]
+    )
     assert len(made) == count
     return made
 
 
-def ack(row: Row) -> Row:
-    row.outcome, row.attempts = ACKED, 1
-    row.sent_ns, row.acked_ns = row.scheduled_ns + 1, row.scheduled_ns + 2
-    row.shard, row.sequence_number = "shardId-000000000001", f"49{row.k:054d}"
-    return row
+def ack(batch: Batch) -> Batch:
+    rows = batch.rows
+    rows["outcome"], rows["attempts"] = batch_numbers.ACKED, 1
+    rows["sent_ns"], rows["acked_ns"] = rows["scheduled_ns"] + 1, rows["scheduled_ns"] + 2
+    batch.shards = ["shardId-000000000001"] * len(batch)
+    batch.sequence_numbers = [f"49{k:054d}" for k in rows["k"]]
+    return batch
+
+
+def planned(scenario, run, count: int) -> list[dict]:
+    """What the ledger must have of the first readings of a run before they are sent."""
+    fleet = Fleet(scenario, run)
+    faults = ["", *(fault.name for fault in scenario.faults)]
+    return [
+        {
+            "k": int(row["k"]),
+            "device": fleet.device_ids[row["device"]],
+            "seq": int(row["seq"]),
+            "event_time_ns": int(row["ts_ms"]) * 1_000_000,
+            "scheduled_ns": int(row["scheduled_ns"]),
+            "fault": faults[row["fault"]],
+        }
+        for row in readings_of(scenario, run, count).rows
+    ]
+
+
+def writing(folder, scenario, run) -> LedgerWriter:
+    return LedgerWriter(folder, Fleet(scenario, run))
 
 
 @pytest.fixture
@@ -90,42 +115,58 @@ def started(tmp_path, scenario_of, run_of):
 
 def test_rows_come_back_as_they_were_written(started):
     folder, scenario, run = started
-    rows = [ack(row) for row in rows_of(scenario, run, 100)]
-    rows[3].outcome, rows[3].acked_ns, rows[3].sequence_number = FAILED, None, None
-    with LedgerWriter(folder, run.id, WHOLE) as writer:
+    batch = ack(readings_of(scenario, run, 100))
+    batch.rows["outcome"][3], batch.rows["acked_ns"][3] = batch_numbers.FAILED, 0
+    batch.shards[3] = batch.sequence_numbers[3] = None
+    with writing(folder, scenario, run) as writer:
         writer.release(100)
-        writer.record(rows)
+        writer.record(batch)
     table = ledger.read(folder)
     assert table.schema == ledger.SCHEMA
-    names = [name for name in ledger.SCHEMA.names if name != "run"]
-    assert table.select(names).to_pylist() == [
-        {name: getattr(row, name) for name in names} for row in rows
+    expected = [
+        {
+            **row,
+            "run": "run-1",
+            "sent_ns": row["scheduled_ns"] + 1,
+            "acked_ns": row["scheduled_ns"] + 2,
+            "attempts": 1,
+            "outcome": ACKED,
+            "shard": "shardId-000000000001",
+            "sequence_number": f"49{row['k']:054d}",
+        }
+        for row in planned(scenario, run, 100)
     ]
-    assert set(table.column("run").to_pylist()) == {"run-1"}
+    expected[3].update(outcome=FAILED, acked_ns=None, shard=None, sequence_number=None)
+    assert table.to_pylist() == [
+        {name: row[name] for name in ledger.SCHEMA.names} for row in expected
+    ]
     assert "broken" in table.column("fault").to_pylist()
 
 
 def test_rows_come_back_in_the_order_of_the_readings(started):
     folder, scenario, run = started
-    rows = [ack(row) for row in rows_of(scenario, run, 60)]
-    with LedgerWriter(folder, run.id, WHOLE) as writer:
+    batch = ack(readings_of(scenario, run, 60))
+    with writing(folder, scenario, run) as writer:
         writer.release(60)
-        writer.record(rows[40:])
+        writer.record(batch.part(40, 60))
         writer.flush()
-        writer.record(rows[20:40])
-        writer.record(rows[:20])
-    assert ledger.read(folder).column("k").to_pylist() == list(range(60))
+        writer.record(batch.part(20, 40))
+        writer.record(batch.part(0, 20))
+    table = ledger.read(folder)
+    assert table.column("k").to_pylist() == list(range(60))
+    numbers = [int(number) for number in table.column("sequence_number").to_pylist()]
+    assert numbers == sorted(numbers)
 
 
 def test_a_part_is_written_when_it_is_full_and_at_the_end(started, monkeypatch):
     monkeypatch.setattr(ledger, "PART_ROWS", 10)
     folder, scenario, run = started
-    rows = [ack(row) for row in rows_of(scenario, run, 25)]
+    batch = ack(readings_of(scenario, run, 25))
     parts = folder / "ledger"
-    with LedgerWriter(folder, run.id, WHOLE) as writer:
+    with writing(folder, scenario, run) as writer:
         writer.release(25)
-        for row in rows:
-            writer.record([row])
+        for place in range(25):
+            writer.record(batch.part(place, place + 1))
         assert [part.name for part in sorted(parts.glob("part-*"))] == [
             "part-00000000-00000050-000000.parquet",
             "part-00000000-00000050-000001.parquet",
@@ -136,20 +177,20 @@ def test_a_part_is_written_when_it_is_full_and_at_the_end(started, monkeypatch):
 
 
 def test_the_journal_tells_what_is_released_before_it_is_sent(started):
-    folder, _, run = started
-    writer = LedgerWriter(folder, run.id, WHOLE)
+    folder, scenario, run = started
+    writer = writing(folder, scenario, run)
     journal = folder / "ledger" / "released-00000000-00000050.jsonl"
     assert [json.loads(line) for line in journal.read_text().splitlines()] == [{"slice": [0, 50]}]
     writer.release(7)
-    writer.release(19)
+    writer.release(19, 5)
     told = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert told == [{"slice": [0, 50]}, {"released": 7}, {"released": 19}]
+    assert told == [{"slice": [0, 50]}, {"released": 7}, {"released": 19, "until_ns": 5}]
     writer.close()
 
 
 def test_a_run_that_released_nothing_has_an_empty_ledger(started):
-    folder, _, run = started
-    LedgerWriter(folder, run.id, WHOLE).close()
+    folder, scenario, run = started
+    writing(folder, scenario, run).close()
     table = ledger.read(folder)
     assert table.num_rows == 0
     assert table.schema == ledger.SCHEMA
@@ -157,26 +198,35 @@ def test_a_run_that_released_nothing_has_an_empty_ledger(started):
 
 def test_what_was_released_and_is_in_no_part_is_unknown(started):
     folder, scenario, run = started
-    rows = rows_of(scenario, run, 100)
-    with LedgerWriter(folder, run.id, WHOLE) as writer:
+    batch = readings_of(scenario, run, 60)
+    with writing(folder, scenario, run) as writer:
         writer.release(80)
-        writer.record([ack(row) for row in rows[:60] if row.k % 3])
+        writer.record(ack(batch.take(np.flatnonzero(batch.rows["k"] % 3))))
     told = ledger.read(folder).to_pylist()
     assert [row["k"] for row in told] == list(range(80))
-    for row, planned in zip(told, rows[:80], strict=True):
-        landed = planned.k < 60 and planned.k % 3 != 0
+    for row, plan in zip(told, planned(scenario, run, 80), strict=True):
+        landed = plan["k"] < 60 and plan["k"] % 3 != 0
         assert row["outcome"] == (ACKED if landed else UNKNOWN)
         assert row["attempts"] == (1 if landed else 0)
-        for name in ("device", "seq", "event_time_ns", "scheduled_ns", "fault"):
-            assert row[name] == getattr(planned, name)
+        assert {name: row[name] for name in plan} == plan
         if not landed:
             assert row["run"] == run.id
             assert row["sent_ns"] is row["acked_ns"] is row["sequence_number"] is None
 
 
+def test_what_is_held_back_at_the_end_was_not_released(started):
+    folder, scenario, run = started
+    plan = planned(scenario, run, 30)
+    with writing(folder, scenario, run) as writer:
+        writer.release(30, plan[19]["scheduled_ns"])
+    told = ledger.read(folder).to_pylist()
+    assert [row["k"] for row in told] == list(range(20))
+    assert {row["outcome"] for row in told} == {UNKNOWN}
+
+
 def test_a_line_of_the_journal_that_was_cut_off_is_left_out(started):
-    folder, _, run = started
-    with LedgerWriter(folder, run.id, WHOLE) as writer:
+    folder, scenario, run = started
+    with writing(folder, scenario, run) as writer:
         writer.release(12)
     journal = folder / "ledger" / "released-00000000-00000050.jsonl"
     with journal.open("a") as file:
@@ -185,27 +235,28 @@ def test_a_line_of_the_journal_that_was_cut_off_is_left_out(started):
 
 
 def test_a_part_that_was_never_finished_is_left_out(started):
-    folder, _, run = started
-    with LedgerWriter(folder, run.id, WHOLE) as writer:
+    folder, scenario, run = started
+    with writing(folder, scenario, run) as writer:
         writer.release(12)
     (folder / "ledger" / "part-00000000-00000050-000000.tmp").write_bytes(b"PAR1half")
     assert Counter(ledger.read(folder).column("outcome").to_pylist()) == {UNKNOWN: 12}
 
 
 def test_the_slices_of_several_processes_make_one_ledger(started, run_of):
-    folder, scenario, run = started
-    first, second = (0, 20), (20, 50)
-    one = rows_of(scenario, run_of(scenario, first), 200)
-    with LedgerWriter(folder, run.id, first) as writer:
+    folder, scenario, _ = started
+    first, second = run_of(scenario, (0, 20)), run_of(scenario, (20, 50))
+    one = ack(readings_of(scenario, first, 200))
+    with writing(folder, scenario, first) as writer:
         writer.release(200)
-        writer.record(ack(row) for row in one)
-    with LedgerWriter(folder, run.id, second) as writer:
+        writer.record(one)
+    with writing(folder, scenario, second) as writer:
         writer.release(30)
     told = ledger.read(folder).to_pylist()
-    assert [row["k"] for row in told if row["outcome"] == ACKED] == [row.k for row in one]
+    assert [row["k"] for row in told if row["outcome"] == ACKED] == one.rows["k"].tolist()
     lost = [row for row in told if row["outcome"] == UNKNOWN]
-    planned = rows_of(scenario, run_of(scenario, second), 30)
-    assert [(row["k"], row["device"]) for row in lost] == [(row.k, row.device) for row in planned]
+    assert [(row["k"], row["device"]) for row in lost] == [
+        (plan["k"], plan["device"]) for plan in planned(scenario, second, 30)
+    ]
     assert len(told) == 230
 
 
@@ -218,9 +269,9 @@ def test_a_folder_without_a_ledger_is_refused(tmp_path):
 @pytest.fixture
 def written(started):
     folder, scenario, run = started
-    with LedgerWriter(folder, run.id, WHOLE) as writer:
+    with writing(folder, scenario, run) as writer:
         writer.release(100)
-        writer.record([ack(row) for row in rows_of(scenario, run, 100)])
+        writer.record(ack(readings_of(scenario, run, 100)))
     return folder, folder / "ledger" / "part-00000000-00000050-000000.parquet"
 
 
@@ -305,9 +356,5 @@ def test_a_killed_process_leaves_a_ledger_in_which_what_was_on_its_way_is_unknow
     assert {row["k"] for row in told if row["outcome"] == UNKNOWN} == (
         set(range(released)) - landed
     )
-    assert [
-        (row["device"], row["seq"], row["event_time_ns"], row["scheduled_ns"]) for row in told
-    ] == [
-        (row.device, row.seq, row.event_time_ns, row.scheduled_ns)
-        for row in rows_of(scenario, run, released)
-    ]
+    plan = planned(scenario, run, released)
+    assert [{name: row[name] for name in plan[0]} for row in told] == plan

@@ -8,16 +8,17 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 
 from fleetcast.target import Target
 from fleetcast.verify.truth import Truth
 from localcloud.app import LocalCloud
+from simulator.batch import batch_of
 from simulator.codec import Encoder
-from simulator.engine import slots
 from simulator.fleet import Fleet
-from simulator.ledger import LedgerWriter
+from simulator.ledger import OUTCOMES, LedgerWriter
 from simulator.scenario import RunInfo, Scenario
 from stack.outputs import StackOutputs
 
@@ -86,19 +87,23 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         fleet = Fleet(scenario, info)
         encoder = Encoder(fleet, KEY)
         payloads: dict[int, bytes] = {}
-        with LedgerWriter(folder, name, info.devices_slice) as ledger:
+        with LedgerWriter(folder, fleet) as ledger:
             ledger.release(fleet.total)
             for block in fleet.blocks():
-                told = slots(fleet, block, encoder.encode(block))
-                for reading in (reading for slot in told for reading in slot.readings):
-                    row = reading.row
-                    payloads[row.k] = reading.payload
-                    row.outcome = (outcomes or {}).get(row.k, "acked")
-                    row.attempts, row.sent_ns = 1, row.scheduled_ns
-                    if row.outcome == "acked":
-                        row.acked_ns = row.scheduled_ns + 1_000_000
-                        row.shard, row.sequence_number = "shardId-000000000000", str(row.k)
-                    ledger.record([row])
+                planned = batch_of(fleet, block, encoder.encode(block))
+                batch = planned.take(np.repeat(np.arange(len(block)), planned.rows["sends"]))
+                rows, numbers = batch.rows, batch.rows["k"].tolist()
+                payloads.update(zip(numbers, batch.payloads, strict=True))
+                told = [(outcomes or {}).get(k, "acked") for k in numbers]
+                acked = np.array([outcome == "acked" for outcome in told])
+                rows["outcome"] = [OUTCOMES.index(outcome) for outcome in told]
+                rows["attempts"], rows["sent_ns"] = 1, rows["scheduled_ns"]
+                rows["acked_ns"] = np.where(acked, rows["scheduled_ns"] + 1_000_000, 0)
+                batch.shards = ["shardId-000000000000" if ok else None for ok in acked]
+                batch.sequence_numbers = [
+                    str(k) if ok else None for k, ok in zip(numbers, acked, strict=True)
+                ]
+                ledger.record(batch)
         return Run(folder, info, payloads, Truth.of_run(folder, KEY))
 
     return make

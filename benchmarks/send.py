@@ -1,0 +1,334 @@
+"""Sending to Kinesis, in readings per CPU-second of the sender, beside other ways to do it.
+
+Every sender has the same server on the other side, a process of its own that takes any PutRecords
+and answers with as many sequence numbers. The peers send readings that were made before; fleetcast
+generates, encodes, signs and paces them, and writes its ledger. `--quick` sends a tenth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import orjson
+
+from fleetcast.cloudctl import free_port
+from fleetcast.target import Target
+from simulator.codec import Encoder
+from simulator.engine import drive
+from simulator.fleet import Fleet
+from simulator.memory import collect_rarely
+from simulator.scenario import RunInfo, Scenario
+from simulator.transports.kinesis import KinesisTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STREAM, SHARDS, DEVICES = "s", 10, 20_000
+BATCH = 500
+# More than can be sent: what is measured is work, and none of it is waiting for the schedule.
+RATE_PER_S = 1_000_000
+KEY = b"benchmark"
+SHARD_IDS = [f"shardId-{number:012d}" for number in range(SHARDS)]
+HASHES = [2**128 * number // SHARDS for number in range(SHARDS + 1)]
+
+
+class Sink(asyncio.Protocol):
+    """Answers Kinesis requests as cheaply as may be."""
+
+    answers: ClassVar[dict[int, bytes]] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the connection."""
+        self.transport = transport
+        self.buffer = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        """Answers every whole request."""
+        self.buffer += data
+        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self.buffer[:end]).lower()
+            at = head.index(b"content-length:") + 15
+            size = int(head[at:].split(b"\r", 1)[0])
+            if len(self.buffer) < end + 4 + size:
+                return
+            body = bytes(self.buffer[end + 4 : end + 4 + size])
+            del self.buffer[: end + 4 + size]
+            self.transport.write(self.answer(head, body))  # type: ignore[attr-defined]
+
+    def answer(self, head: bytes, body: bytes) -> bytes:
+        """The answer to a request."""
+        if b".putrecords" in head:
+            count = body.count(b'"PartitionKey"')
+            if count not in self.answers:
+                self.answers[count] = _http({"FailedRecordCount": 0, "Records": _records(count)})
+            return self.answers[count]
+        summary = {
+            "StreamName": STREAM, "StreamARN": f"arn:aws:kinesis:us-east-1:1:stream/{STREAM}",
+            "StreamStatus": "ACTIVE", "RetentionPeriodHours": 24, "OpenShardCount": SHARDS,
+            "StreamCreationTimestamp": 1.7e9, "EnhancedMonitoring": [], "MaxRecordSizeInKiB": 1024,
+        }  # fmt: skip
+        shards = [
+            {
+                "ShardId": shard,
+                "HashKeyRange": {"StartingHashKey": str(first), "EndingHashKey": str(last - 1)},
+                "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+            }
+            for shard, first, last in zip(SHARD_IDS, HASHES, HASHES[1:], strict=False)
+        ]
+        described = {**summary, "Shards": shards, "HasMoreShards": False}
+        return _http(
+            {
+                "StreamDescriptionSummary": summary,
+                "StreamDescription": described,
+                "Shards": shards,
+            }
+        )
+
+
+def _records(count: int) -> list[dict[str, str]]:
+    first = 49_600_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000
+    return [
+        {"SequenceNumber": str(first + n), "ShardId": SHARD_IDS[n % SHARDS]} for n in range(count)
+    ]
+
+
+def _http(answer: object) -> bytes:
+    body = orjson.dumps(answer)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+async def serve(port: int) -> None:
+    """Runs the sink for ever."""
+    server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+def scenario(readings: int) -> Scenario:
+    """Devices of one class whose signed readings are about 200 bytes."""
+    signals = {
+        "temperature": {"model": "normal", "mean": 4, "sigma": 1},
+        "humidity": {"model": "uniform", "low": 40, "high": 60},
+        "battery": {"model": "battery", "life": "10h"},
+    }
+    return Scenario.model_validate(
+        {
+            "name": "send",
+            "fleet": {"devices": DEVICES, "classes": [{"name": "cold-chain", "share": 1, "signals": signals}]},
+            "rate": [{"shape": "constant", "rate": RATE_PER_S, "duration": readings / RATE_PER_S}],
+        }
+    )  # fmt: skip
+
+
+def run_of(plan: Scenario) -> RunInfo:
+    """A run that starts in a moment."""
+    start_ms = int(time.time() * 1000) + 300
+    return RunInfo("r-bench", start_ms, "local", "b", "kinesis", (0, plan.fleet.devices))
+
+
+def fleetcast(port: int, readings: int, *, key: bytes | None, aggregate: bool = False) -> int:
+    """Generates, encodes, signs and sends; readings acknowledged."""
+    plan = scenario(readings)
+    run = run_of(plan)
+    target = Target.named("local", port=port)
+    with tempfile.TemporaryDirectory() as folder:
+        plan.save(Path(folder) / "scenario.yaml", run)
+        summary = asyncio.run(
+            drive(
+                plan, run, key, Path(folder),
+                lambda done: KinesisTransport(target, STREAM, done, aggregate=aggregate),
+                progress=lambda _: None,
+            )
+        )  # fmt: skip
+    return summary.acked
+
+
+def made(readings: int) -> list[tuple[bytes, str]]:
+    """(payload, partition key) of readings made before; a few thousand, over and over."""
+    plan = scenario(readings)
+    fleet = Fleet(plan, run_of(plan))
+    encoder = Encoder(fleet, KEY)
+    few: list[tuple[bytes, str]] = []
+    for block in fleet.blocks(0, min(readings, 10_000)):
+        names = [fleet.device_ids[device] for device in block.device_index.tolist()]
+        few += zip(encoder.encode(block), names, strict=True)
+    return few
+
+
+async def aiobotocore(port: int, readings: int) -> int:
+    """put_records of aiobotocore's client, some at a time."""
+    ready = made(readings)
+    acked = 0
+    async with Target.named("local", port=port).client(
+        "kinesis", max_pool_connections=16
+    ) as client:
+        numbers = iter(range(readings // BATCH))
+
+        async def one_after_the_other() -> None:
+            nonlocal acked
+            for number in numbers:
+                first = number * BATCH % len(ready)
+                answer = await client.put_records(
+                    StreamName=STREAM,
+                    Records=[
+                        {"Data": data, "PartitionKey": name}
+                        for data, name in ready[first : first + BATCH]
+                    ],
+                )
+                acked += sum("SequenceNumber" in record for record in answer["Records"])
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(8)))
+    return acked
+
+
+def boto3_threads(port: int, readings: int) -> int:
+    """put_records of boto3's client in 8 threads."""
+    import boto3  # noqa: PLC0415 - one of the peers
+
+    ready = made(readings)
+    client = boto3.client("kinesis", **Target.named("local", port=port).client_kwargs())
+
+    def put(number: int) -> int:
+        first = number * BATCH % len(ready)
+        answer = client.put_records(
+            StreamName=STREAM,
+            Records=[
+                {"Data": data, "PartitionKey": name} for data, name in ready[first : first + BATCH]
+            ],
+        )
+        return sum("SequenceNumber" in record for record in answer["Records"])
+
+    with ThreadPoolExecutor(8) as threads:
+        return sum(threads.map(put, range(readings // BATCH)))
+
+
+async def async_kinesis(port: int, readings: int) -> int:
+    """The producer of async-kinesis."""
+    from kinesis import Producer  # noqa: PLC0415 - one of the peers
+    from kinesis.processors import StringProcessor  # noqa: PLC0415
+
+    logging.disable(logging.CRITICAL)
+    ready = made(readings)
+    target = Target.named("local", port=port)
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+    }  # fmt: skip
+    async with Producer(
+        stream_name=STREAM, endpoint_url=target.endpoint_url, region_name=target.region,
+        processor=StringProcessor(), batch_size=BATCH, max_queue_size=10_000,
+        put_rate_limit_per_shard=1_000_000, put_bandwidth_limit_per_shard=1_000_000,
+        skip_describe_stream=False,
+    ) as producer:  # fmt: skip
+        for number in range(readings):
+            data, name = ready[number % len(ready)]
+            await producer.put(data.decode(), partition_key=name)
+        await producer.flush()
+    return readings
+
+
+SENDERS: dict[str, tuple[str, Callable[[int, int], int], int]] = {
+    "aiobotocore": ("aiobotocore", lambda p, n: asyncio.run(aiobotocore(p, n)), 200_000),
+    "boto3": ("boto3 in 8 threads", boto3_threads, 100_000),
+    "async-kinesis": ("async-kinesis", lambda p, n: asyncio.run(async_kinesis(p, n)), 20_000),
+    "signed": ("fleetcast, HMAC on", lambda p, n: fleetcast(p, n, key=KEY), 600_000),
+    "unsigned": ("fleetcast, HMAC off", lambda p, n: fleetcast(p, n, key=None), 600_000),
+    "aggregated-signed": (
+        "fleetcast, aggregated, HMAC on",
+        lambda p, n: fleetcast(p, n, key=KEY, aggregate=True),
+        600_000,
+    ),
+    "aggregated": (
+        "fleetcast, aggregated, HMAC off",
+        lambda p, n: fleetcast(p, n, key=None, aggregate=True),
+        600_000,
+    ),
+}
+
+
+@contextlib.contextmanager
+def sink() -> Iterator[int]:
+    """A sink in a process of its own; its port."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, __file__, "--sink", str(port)])
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def measured(name: str, port: int, scale: int) -> float:
+    """Readings per CPU-second of one sender, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--sender", name, "--port", str(port), "--scale", str(scale)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise RuntimeError(f"{name}: {last}")
+    return float(done.stdout.split()[-1])
+
+
+def send(name: str, port: int, scale: int) -> None:
+    """Prints what one CPU-second of this process sends; imports and a first run do not count."""
+    _, sender, readings = SENDERS[name]
+    # As the command line does.
+    collect_rarely()
+    readings //= scale
+    sender(port, min(readings, 5000))
+    began_s = time.process_time()
+    taken = sender(port, readings)
+    spent_s = time.process_time() - began_s
+    if taken != readings:
+        raise RuntimeError(f"{taken} of {readings} readings were acknowledged")
+    print(readings / spent_s)
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the readings")
+    parser.add_argument("--sink", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--sender", choices=SENDERS, help="only this one")
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--scale", type=int, default=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.sink:
+        asyncio.run(serve(options.sink))
+    elif options.port:
+        send(options.sender, options.port, options.scale)
+    else:
+        scale = 10 if options.quick else 1
+        names = [options.sender] if options.sender else list(SENDERS)
+        with sink() as port:
+            rates = {name: measured(name, port, scale) for name in names}
+        base = rates.get("aiobotocore")
+        print("Readings of about 200 bytes; CPU-seconds of the sender, user and system.\n")
+        print("| sender | readings per CPU-second | of plain aiobotocore |")
+        print("|---|---|---|")
+        for name, rate in rates.items():
+            print(f"| {SENDERS[name][0]} | {rate:,.0f} | {f'{rate / base:.1f}' if base else ''} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Readings on their way, as columns: what leaves, and what became of it.
+
+One batch goes from the engine through a transport to the ledger without an object for each
+reading: the numbers are one structured array, the payloads and partition keys are lists of the
+same length and order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulator.fleet import Block, Fleet
+
+# Outcomes as numbers in `ROW`; the words are the ledger's.
+UNKNOWN, ACKED, FAILED = 0, 1, 2
+
+ROW = np.dtype(
+    [
+        ("k", "i8"),
+        ("device", "i8"),
+        ("seq", "i8"),
+        ("ts_ms", "i8"),
+        # When the rate says it is due, and when it is scheduled: later, where a fault delays it.
+        ("due_ns", "i8"),
+        ("scheduled_ns", "i8"),
+        # Epoch nanoseconds; 0 where it did not come to that.
+        ("sent_ns", "i8"),
+        ("acked_ns", "i8"),
+        ("attempts", "i4"),
+        ("fault", "u1"),
+        # How often the device sends it: 0 is never, 2 and more are duplicates.
+        ("sends", "i1"),
+        ("outcome", "u1"),
+        # An attempt ended without an answer: whatever comes later, it may have landed.
+        ("maybe", "?"),
+    ]
+)
+Rows = NDArray[Any]
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Some readings in the order in which they leave.
+
+    Attributes:
+        rows: Numbers of dtype `ROW`, shape (n,).
+        payloads: What is sent of each.
+        keys: Partition keys.
+        largest: No reading of the batch has more bytes, payload and key together.
+        shards: Where each landed, where the target told.
+        sequence_numbers: As what each landed, where the target told.
+        own_keys: Whether every key is its device's name.
+        groups: How many readings, one after the other, make a record each; None is one by one.
+    """
+
+    rows: Rows
+    payloads: list[bytes]
+    keys: list[str]
+    largest: int
+    shards: list[str | None] | None = None
+    sequence_numbers: list[str | None] | None = None
+    own_keys: bool = False
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its payloads."""
+        return sum(map(len, self.payloads))
+
+    def part(self, first: int, last: int) -> Batch:
+        """The readings [first, last); shares its rows with this batch."""
+        chosen = slice(first, last)
+        return Batch(
+            self.rows[chosen],
+            self.payloads[chosen],
+            self.keys[chosen],
+            self.largest,
+            self.shards and self.shards[chosen],
+            self.sequence_numbers and self.sequence_numbers[chosen],
+            self.own_keys,
+        )
+
+    def take(self, chosen: NDArray[np.intp]) -> Batch:
+        """The readings at these places, in that order; a copy."""
+        return Batch(
+            self.rows[chosen],
+            pick(self.payloads, chosen),
+            pick(self.keys, chosen),
+            self.largest,
+            self.shards and pick(self.shards, chosen),
+            self.sequence_numbers and pick(self.sequence_numbers, chosen),
+            self.own_keys,
+        )
+
+    @staticmethod
+    def joined(batches: Sequence[Batch]) -> Batch:
+        """Batches one after the other, as one. Where they landed is not kept."""
+        if len(batches) == 1 and batches[0].groups is None:
+            return batches[0]
+        payloads: list[bytes] = []
+        keys: list[str] = []
+        for batch in batches:
+            payloads += batch.payloads
+            keys += batch.keys
+        rows = np.concatenate([batch.rows for batch in batches])
+        return Batch(
+            rows,
+            payloads,
+            keys,
+            max((batch.largest for batch in batches), default=0),
+            own_keys=all(batch.own_keys for batch in batches),
+        )
+
+    def fail(self) -> None:
+        """Sets the outcome of readings that were surely not taken; some may have landed before."""
+        self.rows["outcome"] = np.where(self.rows["maybe"], UNKNOWN, FAILED)
+
+
+def pick(values: Sequence[Any], places: NDArray[np.intp]) -> list[Any]:
+    """The values at some places."""
+    if len(places) < 2:  # noqa: PLR2004 - of one, itemgetter gives no tuple
+        return [values[int(place)] for place in places]
+    return list(itemgetter(*places.tolist())(values))
+
+
+def batch_of(fleet: Fleet, block: Block, payloads: list[bytes]) -> Batch:
+    """A block of a fleet with its payloads, on its way."""
+    rows = np.zeros(len(block), dtype=ROW)
+    rows["k"] = block.k
+    rows["device"] = block.device_index
+    rows["seq"] = block.seq
+    rows["ts_ms"] = block.ts_ms
+    rows["due_ns"] = rows["scheduled_ns"] = scheduled_ns(fleet.run.start_ms, block.scheduled_s)
+    if block.delay_s is not None:
+        later_s = block.scheduled_s + block.delay_s
+        rows["scheduled_ns"] = scheduled_ns(fleet.run.start_ms, later_s)
+    rows["fault"] = block.fault
+    rows["sends"] = 1 if block.sends is None else block.sends
+    keys = (
+        pick(fleet.device_ids, block.device_index)
+        if block.partition_key is None
+        else block.partition_key
+    )
+    largest = max(map(len, payloads), default=0) + 4 * max(map(len, keys), default=0)
+    return Batch(rows, payloads, keys, largest, own_keys=block.partition_key is None)
+
+
+def scheduled_ns(start_ms: int, scheduled_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Seconds of the schedule as epoch nanoseconds; shape as given."""
+    return start_ms * 1_000_000 + np.rint(scheduled_s * 1e9).astype(np.int64)
