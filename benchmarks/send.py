@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-import orjson
-
-from fleetcast.cloudctl import free_port
+from benchmarks.common import sink
+from benchmarks.common.sink import STREAM
 from fleetcast.target import Target
 from simulator.codec import Encoder
 from simulator.engine import drive
@@ -33,87 +30,13 @@ from simulator.scenario import RunInfo, Scenario
 from simulator.transports.kinesis import KinesisTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-STREAM, SHARDS, DEVICES = "s", 10, 20_000
+DEVICES = 20_000
 BATCH = 500
 # More than can be sent: what is measured is work, and none of it is waiting for the schedule.
 RATE_PER_S = 1_000_000
 KEY = b"benchmark"
-SHARD_IDS = [f"shardId-{number:012d}" for number in range(SHARDS)]
-HASHES = [2**128 * number // SHARDS for number in range(SHARDS + 1)]
-
-
-class Sink(asyncio.Protocol):
-    """Answers Kinesis requests as cheaply as may be."""
-
-    answers: ClassVar[dict[int, bytes]] = {}
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the connection."""
-        self.transport = transport
-        self.buffer = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        """Answers every whole request."""
-        self.buffer += data
-        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self.buffer[:end]).lower()
-            at = head.index(b"content-length:") + 15
-            size = int(head[at:].split(b"\r", 1)[0])
-            if len(self.buffer) < end + 4 + size:
-                return
-            body = bytes(self.buffer[end + 4 : end + 4 + size])
-            del self.buffer[: end + 4 + size]
-            self.transport.write(self.answer(head, body))  # type: ignore[attr-defined]
-
-    def answer(self, head: bytes, body: bytes) -> bytes:
-        """The answer to a request."""
-        if b".putrecords" in head:
-            count = body.count(b'"PartitionKey"')
-            if count not in self.answers:
-                self.answers[count] = _http({"FailedRecordCount": 0, "Records": _records(count)})
-            return self.answers[count]
-        summary = {
-            "StreamName": STREAM, "StreamARN": f"arn:aws:kinesis:us-east-1:1:stream/{STREAM}",
-            "StreamStatus": "ACTIVE", "RetentionPeriodHours": 24, "OpenShardCount": SHARDS,
-            "StreamCreationTimestamp": 1.7e9, "EnhancedMonitoring": [], "MaxRecordSizeInKiB": 1024,
-        }  # fmt: skip
-        shards = [
-            {
-                "ShardId": shard,
-                "HashKeyRange": {"StartingHashKey": str(first), "EndingHashKey": str(last - 1)},
-                "SequenceNumberRange": {"StartingSequenceNumber": "1"},
-            }
-            for shard, first, last in zip(SHARD_IDS, HASHES, HASHES[1:], strict=False)
-        ]
-        described = {**summary, "Shards": shards, "HasMoreShards": False}
-        return _http(
-            {
-                "StreamDescriptionSummary": summary,
-                "StreamDescription": described,
-                "Shards": shards,
-            }
-        )
-
-
-def _records(count: int) -> list[dict[str, str]]:
-    first = 49_600_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000
-    return [
-        {"SequenceNumber": str(first + n), "ShardId": SHARD_IDS[n % SHARDS]} for n in range(count)
-    ]
-
-
-def _http(answer: object) -> bytes:
-    body = orjson.dumps(answer)
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {len(body)}"
-    return head.encode() + b"\r\n\r\n" + body
-
-
-async def serve(port: int) -> None:
-    """Runs the sink for ever."""
-    server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", port)
-    await server.serve_forever()
 
 
 def scenario(readings: int) -> Scenario:
@@ -257,24 +180,6 @@ SENDERS: dict[str, tuple[str, Callable[[int, int], int], int]] = {
 }
 
 
-@contextlib.contextmanager
-def sink() -> Iterator[int]:
-    """A sink in a process of its own; its port."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, __file__, "--sink", str(port)])
-    try:
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def measured(name: str, port: int, scale: int) -> float:
     """Readings per CPU-second of one sender, in a process of its own."""
     done = subprocess.run(
@@ -308,20 +213,17 @@ def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the readings")
-    parser.add_argument("--sink", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--sender", choices=SENDERS, help="only this one")
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--scale", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.sink:
-        asyncio.run(serve(options.sink))
-    elif options.port:
+    if options.port:
         send(options.sender, options.port, options.scale)
     else:
         scale = 10 if options.quick else 1
         names = [options.sender] if options.sender else list(SENDERS)
-        with sink() as port:
-            rates = {name: measured(name, port, scale) for name in names}
+        with sink.running() as server:
+            rates = {name: measured(name, server.port, scale) for name in names}
         base = rates.get("aiobotocore")
         print("Readings of about 200 bytes; CPU-seconds of the sender, user and system.\n")
         print("| sender | readings per CPU-second | of plain aiobotocore |")

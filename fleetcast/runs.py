@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HEAD_START_S = 1.0
 
 
+DEVICE_HEAD_START_S = 3e-6
 # Each worker is a process that imports what this one has already.
 WORKERS_HEAD_START_S = 4.0
 
@@ -58,9 +59,10 @@ def new_run(
         folder.mkdir(parents=True)
     except FileExistsError:
         raise UsageError(f"run {name!r} exists in {folder.parent}: give another --run-id") from None
+    building_s = scenario.fleet.devices * DEVICE_HEAD_START_S
     info = RunInfo(
         id=name,
-        start_ms=int((time.time() + head_start_s) * 1000),
+        start_ms=int((time.time() + head_start_s + building_s) * 1000),
         target=target.name,
         environment="" if outputs is None else outputs.environment,
         transport=transport,

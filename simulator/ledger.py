@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,7 @@ from simulator.scenario import load_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
 
@@ -80,6 +82,8 @@ class LedgerWriter:
         self._batches: list[Batch] = []
         self._waiting = 0
         self._parts = 0
+        self._writer = ThreadPoolExecutor(1, "ledger")
+        self._writing: list[Future[None]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -109,18 +113,34 @@ class LedgerWriter:
         self._journal.flush()
 
     def record(self, batch: Batch) -> None:
-        """Adds readings whose fate is known."""
+        """Adds readings whose fate is known. Full parts are written while the run goes on."""
         self._batches.append(batch)
         self._waiting += len(batch)
         if self._waiting >= PART_ROWS:
-            self.flush()
+            self._begin_part()
 
     def flush(self) -> None:
-        """Writes what is buffered as a part of its own."""
+        """Writes what is buffered as a part of its own, and waits for all that is being written.
+
+        Raises:
+            OSError: a part could not be written.
+        """
+        self._begin_part()
+        writing, self._writing = self._writing, []
+        for part in writing:
+            part.result()
+
+    def _begin_part(self) -> None:
         if not self._waiting:
             return
         batches, self._batches, self._waiting = self._batches, [], 0
         path = self._folder / f"part-{self._name}-{self._parts:06d}.parquet"
+        self._parts += 1
+        # A part takes as long as several ticks of the schedule, which must not wait for it.
+        self._writing = [part for part in self._writing if not part.done() or part.exception()]
+        self._writing.append(self._writer.submit(self._write_part, batches, path))
+
+    def _write_part(self, batches: list[Batch], path: Path) -> None:
         temporary = path.with_suffix(".tmp")
         pq.write_table(
             _table(self._fleet, self._devices, batches),
@@ -132,12 +152,14 @@ class LedgerWriter:
             write_page_checksum=True,
         )
         temporary.replace(path)
-        self._parts += 1
 
     def close(self) -> None:
         """Writes the rest."""
-        self.flush()
-        self._journal.close()
+        try:
+            self.flush()
+        finally:
+            self._writer.shutdown()
+            self._journal.close()
 
 
 def _table(fleet: Fleet, devices: pa.Array, batches: Sequence[Batch]) -> pa.Table:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
+from localcloud.environment import whole_number
 from localcloud.functions.function_settings import SETTINGS
 from localcloud.functions.platform_log import PlatformLog
 from localcloud.functions.runtime import Environment, EnvironmentSettings
@@ -34,7 +35,7 @@ MAX_CODE_BYTES = 262_144_000
 IDLE_S = 300.0
 # AWS has no such bound: it starts a process for every concurrent invocation. Here invocations
 # beyond it wait for a free process.
-MAX_PROCESSES = int(os.environ.get("FLEETCAST_LAMBDA_PROCESSES") or max(2, os.cpu_count() or 2))
+MAX_PROCESSES = whole_number("FLEETCAST_LAMBDA_PROCESSES", max(2, os.cpu_count() or 2))
 # What the managed runtime has and a process needs; nothing else of our own environment.
 _PASSED = ("LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 

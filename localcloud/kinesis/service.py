@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from localcloud import cbor
+from localcloud.environment import whole_number
 from localcloud.http import AwsError, Response, json_response
 from localcloud.kinesis.account import Account
 from localcloud.kinesis.consumers import Consumers
@@ -53,7 +53,7 @@ class KinesisService:
     def __init__(self, context: CloudContext) -> None:
         self._context = context
         self._readers = Readers()
-        max_mib = int(os.environ.get("FLEETCAST_KINESIS_MIB", DEFAULT_MEMORY_MIB))
+        max_mib = whole_number("FLEETCAST_KINESIS_MIB", DEFAULT_MEMORY_MIB)
         self._memory = Memory(max_mib * MIB, self._readers)
         self._control = ControlPlane(context, self._memory)
         self._meter = Meter(context.metrics)
@@ -111,7 +111,7 @@ class KinesisService:
 
     def operations(self) -> frozenset[str]:
         """See `Service`."""
-        return frozenset(self._operations)
+        return frozenset({*self._operations, "PutRecords", "SubscribeToShard"})
 
     async def handle(self, request: Request) -> Response | None:
         """Answers a request in JSON or CBOR."""

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetcast import cloudctl
 from fleetcast.cli import root
+from fleetcast.errors import UsageError
+from localcloud.environment import whole_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +108,31 @@ def test_a_port_that_is_no_number_is_wrong_usage(
     monkeypatch.setenv("FLEETCAST_PORT", "http")
     code, error = told(["cloud", "stop"], monkeypatch, capsys)
     assert (code, "FLEETCAST_PORT='http' is not a port" in error) == (2, True)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "²"])
+def test_a_setting_that_is_no_whole_number_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("FLEETCAST_KINESIS_MIB", value)
+    with pytest.raises(UsageError, match=f"FLEETCAST_KINESIS_MIB={value}: use a whole number"):
+        whole_number("FLEETCAST_KINESIS_MIB", 7)
+
+
+def test_a_setting_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETCAST_KINESIS_MIB", "")
+    assert whole_number("FLEETCAST_KINESIS_MIB", 7) == 7
+
+
+def test_a_wrong_setting_of_the_local_cloud_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEETCAST_KINESIS_MIB", "many")
+    port = str(cloudctl.free_port())
+    code, error = told(["cloud", "start", "--port", port], monkeypatch, capsys)
+    assert code == 3
+    assert error.count("\n") == 1
+    assert "FLEETCAST_KINESIS_MIB=many: use a whole number from 1 on" in error
 
 
 def test_a_port_in_use_is_told_with_what_to_do(

@@ -38,7 +38,8 @@ def mistakes(operation: Any, response: dict[str, Any]) -> list[str]:
     found: list[str] = []
     if "x-amzn-requestid" not in headers and "x-amz-request-id" not in headers:
         found.append("no request id")
-    if shape is None:
+    # The events of a subscription come one by one, after this; botocore parses them.
+    if shape is None or operation.has_event_stream_output:
         return found
     payload = shape.serialization.get("payload")
     if payload and shape.members[payload].type_name == "blob":

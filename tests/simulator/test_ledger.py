@@ -167,6 +167,9 @@ def test_a_part_is_written_when_it_is_full_and_at_the_end(started, monkeypatch):
         writer.release(25)
         for place in range(25):
             writer.record(batch.part(place, place + 1))
+        give_up_s = time.monotonic() + 60
+        while len(list(parts.glob("part-*.parquet"))) < 2 and time.monotonic() < give_up_s:
+            time.sleep(0.001)
         assert [part.name for part in sorted(parts.glob("part-*"))] == [
             "part-00000000-00000050-000000.parquet",
             "part-00000000-00000050-000001.parquet",
@@ -174,6 +177,16 @@ def test_a_part_is_written_when_it_is_full_and_at_the_end(started, monkeypatch):
     sizes = [pq.read_metadata(part).num_rows for part in sorted(parts.glob("part-*.parquet"))]
     assert sizes == [10, 10, 5]
     assert ledger.read(folder).num_rows == 25
+
+
+def test_a_part_that_cannot_be_written_is_told(started, monkeypatch):
+    folder, scenario, run = started
+    monkeypatch.setattr(ledger, "PART_ROWS", 10)
+    writer = writing(folder, scenario, run)
+    monkeypatch.setattr(writer, "_folder", folder / "gone")
+    writer.record(ack(readings_of(scenario, run, 25)))
+    with pytest.raises(FileNotFoundError):
+        writer.close()
 
 
 def test_the_journal_tells_what_is_released_before_it_is_sent(started):
