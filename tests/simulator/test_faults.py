@@ -130,7 +130,7 @@ def test_a_fault_leaves_all_outside_its_window_as_it_was(fleet_of, kind):
     assert touched == pytest.approx(40 if kind in VALUE_FAULTS else 80, abs=20)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     kinds=st.lists(st.sampled_from(sorted(FAULTS)), min_size=1, max_size=4, unique=True),
     size=st.integers(1, 40),

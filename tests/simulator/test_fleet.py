@@ -144,7 +144,7 @@ def test_values_are_rounded_to_the_decimals_of_their_class(scenario_of, run_of):
     assert any(value != round(value, 3) for value in told["value"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(size=st.integers(1, 120), devices=st.integers(1, 60))
 def test_readings_do_not_depend_on_the_size_of_blocks(scenario_of, run_of, size, devices):
     scenario = scenario_of(devices=devices, faults=[OVERHEAT, CORRUPT])
@@ -155,7 +155,7 @@ def test_readings_do_not_depend_on_the_size_of_blocks(scenario_of, run_of, size,
     assert rows(blocks) == rows(fleet.blocks())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 520), st.integers(0, 520), st.integers(1, 80))
 def test_a_stretch_of_the_run_has_the_readings_of_the_whole(scenario_of, run_of, one, other, size):
     scenario = scenario_of(faults=[OVERHEAT, CORRUPT])
@@ -164,7 +164,7 @@ def test_a_stretch_of_the_run_has_the_readings_of_the_whole(scenario_of, run_of,
     assert rows(fleet.blocks(first, last, size)) == rows(fleet.blocks())[first:last]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(devices=st.integers(1, 80), data=st.data())
 def test_slices_of_the_fleet_together_give_the_readings_of_the_whole(
     scenario_of, run_of, devices, data

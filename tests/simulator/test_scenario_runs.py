@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleetcast.errors import UsageError
 from simulator.scenario import RunInfo, load, load_run, validate_run_id
-from simulator.units import duration_s, rate_per_s
+from simulator.units import duration_s, rate_per_s, signed_duration_s, time_of_day_s
 
 
 @pytest.fixture
@@ -187,3 +187,38 @@ def test_rates_are_read(text, rate):
 def test_what_is_no_rate_is_refused(text):
     with pytest.raises(ValueError, match="is not a rate"):
         rate_per_s(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("06:30", 23_400),
+        ("00:00", 0),
+        ("23:59:59", 86_399),
+        # What YAML makes of an unquoted 15:00, and of 15:00:30.
+        (900, 54_000),
+        (54_030, 54_030),
+    ],
+)
+def test_times_of_day_are_read_and_written_as_read(text, seconds, scenario_of):
+    assert time_of_day_s(text) == seconds
+    scenario = scenario_of(time_of_day=text)
+    told = scenario.model_dump(mode="json")["time_of_day"]
+    assert time_of_day_s(told) == seconds
+
+
+@pytest.mark.parametrize("text", ["24:00", "7", "12:60", "", None, True, 7, -900, 5.5, "noon"])
+def test_what_is_no_time_of_day_is_refused(text):
+    with pytest.raises(ValueError, match="is not a time of day: write 06:30"):
+        time_of_day_s(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("-90s", -90), ("5m", 300), (-3, -3), (2, 2)])
+def test_durations_may_be_negative_where_they_are_offsets(text, seconds):
+    assert signed_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["--5s", "-", "- 5 parsecs", math.nan, -math.inf, False])
+def test_what_is_no_offset_is_refused(text):
+    with pytest.raises(ValueError, match="is not a duration"):
+        signed_duration_s(text)
