@@ -81,7 +81,8 @@ class Schedule:
         leaving = []
         while self._ready:
             batch = self._ready[0]
-            count = int(np.searchsorted(batch.rows["scheduled_ns"], now_ns, side="right"))
+            # By when they are due, which ascends; what a fault delays is scheduled for later.
+            count = int(np.searchsorted(batch.rows["due_ns"], now_ns, side="right"))
             if not count:
                 break
             if count < len(batch):

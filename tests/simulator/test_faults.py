@@ -17,6 +17,7 @@ from simulator.engine import drive
 from simulator.faults import REASONS, AnyFault
 from simulator.fleet import Fleet
 from simulator.scenario import RunInfo
+from simulator.schedule import Schedule
 from simulator.transports.null import NullTransport
 from stack.processor.readings import Refusal, check
 
@@ -469,3 +470,19 @@ def test_copies_that_were_released_and_are_in_no_part_are_unknown(tmp_path, flee
     assert found == Counter({r["k"]: r["sends"] for r in rows[:300] if r["sends"]})
     mine = [r["outcome"] for r in told.to_pylist() if r["k"] == first["k"]]
     assert sorted(mine) == ["acked", "unknown", "unknown"]
+
+
+@pytest.mark.parametrize("kind", ["out_of_order", "burst", "reconnect_storm", "silence"])
+def test_each_reading_leaves_in_the_moment_that_it_is_released(fleet_of, kind):
+    fleet = fleet_of(fault(kind, share=0.6))
+    schedule = Schedule(fleet, Encoder(fleet, b"key"), 64)
+    seen = []
+    for tick in range(1300):
+        schedule.refill(200, 200)
+        now_ns = fleet.run.start_ms * 1_000_000 + tick * 10_000_000
+        for batch in schedule.take(now_ns):
+            assert (batch.rows["scheduled_ns"] <= now_ns).all()
+            assert (batch.rows["scheduled_ns"] > now_ns - 10_000_000).all()
+            seen += batch.rows["k"].tolist()
+    assert schedule.ended
+    assert sorted(seen) == [row["k"] for row in table(fleet) if row["sends"]]
