@@ -17,7 +17,6 @@ from simulator.faults.payload import (
     PayloadFault,
     UnknownDevice,
     WrongType,
-    expected_refusal,
 )
 from simulator.faults.sending import (
     Burst,
@@ -91,6 +90,6 @@ def refuse_transport(faults: Sequence[Fault], transport: str) -> None:
 
 __all__ = [
     "CORRUPTIONS", "REASONS", "AnyFault", "ClockFault", "Corrupt", "Fault", "Overheat",
-    "PayloadFault", "Reboot", "ValueFault", "expected_refusal", "pick_devices", "pick_readings",
+    "PayloadFault", "Reboot", "ValueFault", "pick_devices", "pick_readings",
     "refuse_transport",
 ]  # fmt: skip

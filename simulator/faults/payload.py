@@ -221,10 +221,3 @@ class UnknownDevice(_OneWay):
 def unfinished(reading: dict[str, Any]) -> str:
     """The canonical form of a reading without its closing brace."""
     return json.dumps(reading, sort_keys=True, separators=(",", ":"), ensure_ascii=False)[:-1]
-
-
-def expected_refusal(fault: Any, seed: int, device: int, seq: int) -> str | None:
-    """The reason that a reading with this fault is to be refused with; None where it is not."""
-    if isinstance(fault, PayloadFault):
-        return fault.reason(fault.ways[int(fault.way(seed, device, seq))])
-    return None

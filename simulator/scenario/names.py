@@ -19,6 +19,8 @@ def weighted(value: Any) -> dict[str, float]:
     Raises:
         ValueError: it is none of these.
     """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"{value!r} is a number: write it in quotes")  # noqa: TRY004
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list):

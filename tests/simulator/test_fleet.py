@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator import fleet as fleet_module
-from simulator.faults import expected_refusal
+from simulator.faults import REASONS
 from simulator.fleet import Fleet
 
 SIGNAL = {"model": "normal", "mean": 1, "sigma": 1}
@@ -290,10 +290,12 @@ def test_a_corrupt_reading_stays_corrupt_whatever_else_is_on_it(scenario_of, run
         assert min(v for v in told["temperature"] if v is not None) > 70
 
 
-def test_only_corruption_is_expected_to_be_refused(scenario_of):
-    hot, broken = scenario_of(faults=[OVERHEAT, {**CORRUPT, "kinds": ["truncated"]}]).faults
-    assert expected_refusal(hot, 7, 0, 0) is None
-    assert expected_refusal(broken, 7, 0, 0) == "not_json"
+def test_only_corruption_is_expected_to_be_refused(scenario_of, run_of):
+    scenario = scenario_of(faults=[OVERHEAT, {**CORRUPT, "kinds": ["truncated"]}])
+    told = columns(Fleet(scenario, run_of(scenario)).blocks())
+    assert set(zip(told["fault"], told["refusal"], strict=True)) == {
+        (0, 0), (1, 0), (2, REASONS.index("not_json")),
+    }  # fmt: skip
 
 
 def test_an_empty_slice_has_no_readings(scenario_of, run_of):

@@ -277,6 +277,7 @@ def test_sites_have_names_and_weights(scenario_of, run_of):
         ({"a": 0}, "the weight of 'a' must be more than 0"),
         ({"a": float("nan")}, "the weight of 'a' must be more than 0"),
         ([1.5], "1.5 is no text: write it in quotes"),
+        (1.5, "1.5 is a number: write it in quotes"),
     ],
 )
 def test_sites_that_cannot_be_used_are_refused(scenario_of, sites, text):
