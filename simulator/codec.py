@@ -10,7 +10,6 @@ then one join for each reading.
 from __future__ import annotations
 
 import json
-import math
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,8 @@ import numpy as np
 import orjson
 
 from simulator.batch import pick
-from simulator.faults import Corrupt, corruption_of
+from simulator.faults import PayloadFault
+from simulator.payloads import own_shapes, with_firmware
 from simulator.signing import Signer
 
 if TYPE_CHECKING:
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simulator.faults import Corruption
     from simulator.fleet import Block, Fleet
 
-VERSION = 1
 # From here on Python writes a number with an exponent, and orjson otherwise.
 _PLAIN = (1e-4, 1e16)
 # The beginnings of the payloads of more devices than this would take too much memory.
@@ -59,13 +57,15 @@ class Encoder:
         payloads = self._signer.signed(texts) if self._signer else texts.copy()
         for index in np.flatnonzero(block.fault).tolist():
             spec = self._fleet.scenario.faults[int(block.fault[index]) - 1]
-            if isinstance(spec, Corrupt):
+            if isinstance(spec, PayloadFault):
                 device, seq = int(block.device_index[index]), int(block.seq[index])
-                how = corruption_of(spec, self._fleet.scenario.seed, device, seq)
+                way = spec.ways[int(spec.way(self._fleet.scenario.seed, device, seq))]
                 text = texts[index].decode()
                 if self._signer is None:
                     text = text[:-1]
-                payloads[index] = self._broken(text, how, seq)
+                payloads[index] = spec.broken(way, text, self._signed)
+        for index, payload in own_shapes(self._fleet, block, self._signed):
+            payloads[index] = payload
         return payloads
 
     def _texts(self, block: Block) -> list[bytes]:
@@ -118,7 +118,7 @@ class Encoder:
             f'{{"class":"{fleet.class_name(device)}","device":"{fleet.device_ids[device]}",'
             f'"run":{self._run},"seq":'
         )
-        return text.encode()
+        return with_firmware(text, fleet.firmware(device)).encode()
 
     def _site_texts(self, devices: NDArray[np.int64]) -> list[bytes]:
         """What comes between the signals and the timestamp."""
@@ -132,34 +132,12 @@ class Encoder:
                     self._sites[number] = text.encode()
             return [self._sites[number] for number in numbers]
 
-    def _signed(self, text: str) -> bytes:
-        if self._signer is None:
+    def _signed(self, text: str, key: bytes | None = None) -> bytes:
+        """One reading of an unfinished text, signed with the fleet's key or with another."""
+        signer = self._signer if key is None else Signer(key)
+        if signer is None:
             return text.encode() + b"}"
-        return self._signer.signed([text.encode()])[0]
-
-    def _broken(self, text: str, how: Corruption, seq: int) -> bytes:
-        """A payload that must be refused; without line breaks, and never the same twice."""
-        if how == "truncated":
-            whole = self._signed(text)
-            # At least a device and a number are left, so that no two are alike.
-            return whole[: math.ceil(len(whole) * 0.7)]
-        if how == "not_an_object":
-            return b"[" + self._signed(text) + b"]"
-        if how == "bad_signature":
-            whole = self._signed(text)
-            swapped = b"B" if whole[-5:-4] == b"A" else b"A"
-            return whole[:-5] + swapped + whole[-4:]
-        reading = json.loads(text + "}")
-        if how == "missing_field":
-            del reading["site"]
-        elif how == "wrong_type":
-            reading["seq"] = str(seq)
-        elif how == "out_of_range":
-            reading["seq"] = -1 - seq
-        else:
-            reading["v"] = VERSION + 8
-        changed = json.dumps(reading, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return self._signed(changed[:-1])
+        return signer.signed([text.encode()])[0]
 
 
 def _labels(names: list[str]) -> list[tuple[str, bytes]]:

@@ -7,15 +7,19 @@ A slice of the fleet gives the readings of its devices, the same as in the whole
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator import noise
-from simulator.faults import Corrupt, Overheat, pick_devices, pick_readings
-from simulator.signals import SignalState
+from simulator.faults import pick_devices, refuse_transport
+from simulator.faults.at_work import FaultsAtWork
+from simulator.faults.base import Draft, among, reason_indexes
+from simulator.signals import ClassSignals, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +29,12 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
 
 MAX_BLOCK = 8192
 DEVICE_PREFIX = "dev-"
+# Names of so many devices are kept (60 MB a million); beyond, they are made when asked for.
+MOST_NAMES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +50,10 @@ class Block:
         class_index: Class numbers.
         values: Signal name to values, rounded; NaN where the device's class has no such signal.
         fault: 0, or 1 + the index in the scenario's faults of the one that is on the reading.
-        sends: How often the device sends it: 0 is never, 2 and more are duplicates; None is once.
-        delay_s: How much later than `scheduled_s` it leaves; None is not at all.
-        partition_key: Keys to send under; None is the devices' names.
+        sends: How often each is sent: 0 is never, 2 and more are copies. None: all once.
+        delay_s: How much later than due each is released. None: all when they are due.
+        partition_key: Each one's partition key. None: the device's name.
+        refusal: Why the processor must refuse each, an index into `REASONS`; 0 is not. None: none.
     """
 
     k: Ints
@@ -59,9 +67,37 @@ class Block:
     sends: NDArray[np.int8] | None = None
     delay_s: Floats | None = None
     partition_key: list[str] | None = None
+    refusal: Bytes | None = None
 
     def __len__(self) -> int:
         return len(self.k)
+
+
+def _drawn(weights: Sequence[float], uniform: Floats) -> Ints:
+    """Numbers of weighted choices; shape of `uniform`."""
+    bounds = np.cumsum(weights)
+    chosen = np.searchsorted(bounds / bounds[-1], uniform, side="right")
+    return np.minimum(chosen, len(bounds) - 1).astype(np.int64)
+
+
+class DeviceNames(Sequence[str]):
+    """Names of devices by number, made when they are asked for: any number takes no memory."""
+
+    def __init__(self, count: int) -> None:
+        self._numbers = range(count)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        chosen = self._numbers[number]
+        if isinstance(chosen, int):
+            return f"{DEVICE_PREFIX}{chosen:06d}"
+        return [f"{DEVICE_PREFIX}{one:06d}" for one in chosen]
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
 
 class Fleet:
@@ -70,27 +106,36 @@ class Fleet:
     Args:
         scenario: What they are.
         run: Which run, and which slice of the devices.
+        only: Numbers of the devices that it is about, instead of the slice.
 
     Attributes:
-        device_ids: Names by device number.
         class_of: Class numbers by device number, shape (devices,).
         site_of: Site numbers by device number, shape (devices,).
+        site_names: Names of the sites.
+        templates: Shapes of payloads by class number, of classes that have their own.
         signal_names: Names of all signals, sorted.
         decimals: Decimals by signal name.
         total: Number of readings of the slice in the whole run.
     """
 
-    def __init__(self, scenario: Scenario, run: RunInfo) -> None:
+    def __init__(self, scenario: Scenario, run: RunInfo, only: Sequence[int] | None = None) -> None:
         self.scenario = scenario
         self.run = run
         seed, devices = scenario.seed, scenario.fleet.devices
         numbers = np.arange(devices, dtype=np.int64)
         self.profile = scenario.profile
-        self.device_ids = [f"{DEVICE_PREFIX}{number:06d}" for number in range(devices)]
         self.class_of = self._classes(numbers)
-        self.site_of: Ints = (
-            noise.bits(noise.purpose(seed, "site"), numbers) % np.uint64(scenario.fleet.sites)
-        ).astype(np.int64)
+        self.site_names, self.site_of = self._sites(numbers)
+        self._firmware: dict[int, tuple[list[str], Ints]] = {}
+        self.templates = {
+            index: kind.template
+            for index, kind in enumerate(scenario.fleet.classes)
+            if kind.template is not None
+        }
+        refused = [
+            "" if kind.template is None else kind.template.reason for kind in scenario.fleet.classes
+        ]
+        self._refused = reason_indexes(refused)
         self.signal_names = sorted({n for c in scenario.fleet.classes for n in c.signals})
         self.decimals = {
             name: max(c.signals[name].decimals for c in scenario.fleet.classes if name in c.signals)
@@ -98,32 +143,59 @@ class Fleet:
         }
         turn = np.argsort(noise.bits(noise.purpose(seed, "turn"), numbers), kind="stable")
         first, last = run.devices_slice
-        self._places: Ints = np.flatnonzero((turn >= first) & (turn < last)).astype(np.int64)
+        mine = (turn >= first) & (turn < last) if only is None else np.isin(turn, only)
+        self._places: Ints = np.flatnonzero(mine).astype(np.int64)
         self._turn: Ints = turn.astype(np.int64)
         self._place_of = np.argsort(self._turn)
         self.total = self._own_below(self.profile.total)
-        self._picked = [
-            pick_devices(fault, seed, self._eligible(fault.signal), devices)
-            if isinstance(fault, Overheat)
-            else None
-            for fault in scenario.faults
-        ]
+        refuse_transport(scenario.faults, run.transport)
+        self._picked: dict[int, Bools] = {}
 
     def _classes(self, numbers: Ints) -> Bytes:
-        """Class numbers with exact shares, drawn from the seed."""
-        seed = self.scenario.seed
+        """Class numbers with exact counts and shares, drawn from the seed."""
+        seed, kinds = self.scenario.seed, self.scenario.fleet.classes
         drawn = np.argsort(noise.bits(noise.purpose(seed, "class"), numbers), kind="stable")
         rank = np.empty(len(numbers), dtype=np.int64)
         rank[drawn] = numbers
-        bounds = np.cumsum([kind.share for kind in self.scenario.fleet.classes])
-        place = (rank + 0.5) / len(numbers)
-        index = np.searchsorted(bounds, place, side="right")
-        classes: Bytes = np.minimum(index, len(bounds) - 1).astype(np.uint8)
+        counted = np.array([kind.count or 0 for kind in kinds], dtype=np.int64)
+        shared = np.flatnonzero(counted == 0)
+        # Ranks from the top are those of counted classes.
+        rest = len(numbers) - int(counted.sum())
+        classes = np.searchsorted(rest + np.cumsum(counted), rank, side="right").astype(np.uint8)
+        if len(shared):
+            bounds = np.cumsum([kinds[index].share or 0.0 for index in shared.tolist()])
+            mine = rank < rest
+            index = np.searchsorted(bounds, (rank[mine] + 0.5) / rest, side="right")
+            classes[mine] = shared[np.minimum(index, len(bounds) - 1)]
         return classes
 
-    def _eligible(self, signal: str) -> Ints:
-        having = [i for i, c in enumerate(self.scenario.fleet.classes) if signal in c.signals]
-        return np.flatnonzero(np.isin(self.class_of, having)).astype(np.int64)
+    def _sites(self, numbers: Ints) -> tuple[Sequence[str], Ints]:
+        """(names of the sites, number of each device's)."""
+        sites, stream = self.scenario.fleet.sites, noise.purpose(self.scenario.seed, "site")
+        if isinstance(sites, int):
+            names = [f"site-{number:03d}" for number in range(sites)]
+            return names, (noise.bits(stream, numbers) % np.uint64(sites)).astype(np.int64)
+        return list(sites), _drawn(list(sites.values()), noise.uniform(stream, numbers))
+
+    @cached_property
+    def device_ids(self) -> Sequence[str]:
+        """Names by device number."""
+        devices = self.scenario.fleet.devices
+        if devices > MOST_NAMES:
+            return DeviceNames(devices)
+        return [f"{DEVICE_PREFIX}{number:06d}" for number in range(devices)]
+
+    def picked(self, index: int) -> Bools:
+        """Devices that a fault, by its index, is on; shape (devices,)."""
+        known = self._picked.get(index)
+        if known is None:
+            fault = self.scenario.faults[index]
+            kinds = np.array([self.scenario.reaches(fault, c) for c in self.scenario.fleet.classes])
+            eligible = np.flatnonzero(kinds[self.class_of]).astype(np.int64)
+            devices = self.scenario.fleet.devices
+            known = pick_devices(fault, self.scenario.seed, among(fault, eligible), devices)
+            self._picked[index] = known
+        return known
 
     def _own_below(self, k: int) -> int:
         """How many readings of the slice have a number below k."""
@@ -134,6 +206,12 @@ class Fleet:
         """Device numbers of the readings with these numbers; shape as given."""
         devices: Ints = self._turn[numbers % self.scenario.fleet.devices]
         return devices
+
+    def due_s(self, numbers: Ints) -> Floats:
+        """When readings are due, seconds from the run's start; shape as given."""
+        if self.scenario.fleet.spread == "herd":
+            numbers = numbers - numbers % self.scenario.fleet.devices
+        return self.profile.due_s(numbers)
 
     def number(self, device: str, seq: int) -> int:
         """The number of a device's reading in the fleet; -1 where there is no such reading."""
@@ -147,7 +225,22 @@ class Fleet:
 
     def site_name(self, device: int) -> str:
         """The site of a device."""
-        return f"site-{int(self.site_of[device]):03d}"
+        return self.site_names[int(self.site_of[device])]
+
+    def firmware(self, device: int) -> str | None:
+        """The firmware version of a device; None where its class has none."""
+        kind = int(self.class_of[device])
+        weights = self.scenario.fleet.classes[kind].firmware
+        if weights is None:
+            return None
+        known = self._firmware.get(kind)
+        if known is None:
+            name = self.scenario.fleet.classes[kind].name
+            stream = noise.purpose(self.scenario.seed, "firmware", name)
+            numbers = np.arange(self.scenario.fleet.devices, dtype=np.int64)
+            drawn = _drawn(list(weights.values()), noise.uniform(stream, numbers))
+            known = self._firmware[kind] = (list(weights), drawn)
+        return known[0][int(known[1][device])]
 
     def class_name(self, device: int) -> str:
         """The class of a device."""
@@ -166,59 +259,100 @@ class Fleet:
         end = self.total if last is None else min(last, self.total)
         step = max(1, min(size, len(self._places), MAX_BLOCK))
         seed, devices = self.scenario.seed, self.scenario.fleet.devices
-        states = {
-            (index, name): SignalState(signal, seed, (kind.name, name), devices)
-            for index, kind in enumerate(self.scenario.fleet.classes)
-            for name, signal in kind.signals.items()
-        }
+        states = [
+            ClassSignals(
+                kind.name,
+                kind.signals,
+                seed,
+                devices,
+                Scene(self.scenario.time_of_day, kind.routes),
+            )
+            for kind in self.scenario.fleet.classes
+        ]
+        faults = FaultsAtWork(
+            self.scenario.faults,
+            seed,
+            devices,
+            self.picked,
+            self.scenario.expect.memory_hours * 3600,
+        )
         at = 0
         while at < end:
             # State is advanced from the beginning; what comes before `first` is not given out.
             stop = min(at + step, end if at >= first else min(first, end))
-            block = self._block(np.arange(at, stop, dtype=np.int64), states)
+            block = self._block(np.arange(at, stop, dtype=np.int64), states, faults)
             if at >= first:
                 yield block
             at = stop
 
-    def _block(self, own: Ints, states: dict[tuple[int, str], SignalState]) -> Block:
+    def _block(self, own: Ints, states: list[ClassSignals], faults: FaultsAtWork) -> Block:
         rounds, place = np.divmod(own, len(self._places))
         k = rounds * self.scenario.fleet.devices + self._places[place]
         device = self._turn[self._places[place]]
-        at_s = self.profile.due_s(k)
+        at_s = self.due_s(k)
         classes = self.class_of[device]
+        for booted, when_s in faults.boots(device, at_s):
+            for index, state in enumerate(states):
+                chosen = classes[booted] == index
+                state.reboot(device[booted[chosen]], when_s[chosen])
         values = {name: np.full(len(own), np.nan) for name in self.signal_names}
-        for (index, name), state in states.items():
+        for index, state in enumerate(states):
             chosen = np.flatnonzero(classes == index)
             if len(chosen):
-                values[name][chosen] = state.values(device[chosen], rounds[chosen], at_s[chosen])
-        fault = self._apply_faults(device, rounds, at_s, values)
+                told = state.values(device[chosen], rounds[chosen], at_s[chosen])
+                for name, column in told.items():
+                    values[name][chosen] = column
+        draft = Draft(device, rounds, at_s, values, self.profile.duration_s)
+        refused = self._refused[classes] if self._refused.any() else None
+        fault = faults.apply(draft, refused)
         for index, kind in enumerate(self.scenario.fleet.classes):
             chosen = classes == index
             for name, signal in kind.signals.items():
                 values[name][chosen] = np.round(values[name][chosen], signal.decimals)
         # A negative zero would be written as -0.0 and compared with 0.0.
         values = {name: column + 0.0 for name, column in values.items()}
-        ts_ms = self.run.start_ms + np.floor(at_s * 1000 + 1e-6).astype(np.int64)
-        return Block(k, device, rounds, at_s, ts_ms, classes, values, fault)
+        keys = None
+        if draft.key:
+            keys = [draft.key.get(i) or self.device_ids[d] for i, d in enumerate(device.tolist())]
+        return Block(
+            k,
+            device,
+            rounds,
+            at_s,
+            self._ts_ms(device, at_s, draft.shift_ms),
+            classes,
+            values,
+            fault,
+            draft.sends,
+            draft.delay_s,
+            keys,
+            draft.refusal,
+        )
 
-    def _apply_faults(
-        self, device: Ints, seq: Ints, at_s: Floats, values: dict[str, Floats]
-    ) -> Bytes:
-        """Changes values in place; returns which fault is on each reading."""
-        on = np.zeros(len(device), dtype=np.uint8)
-        for index, fault in enumerate(self.scenario.faults):
-            within = fault.within(at_s)
-            if not within.any():
-                continue
-            picked = self._picked[index]
-            if isinstance(fault, Overheat) and picked is not None:
-                chosen = within & picked[device]
-                values[fault.signal][chosen] += fault.offset
-            else:
-                chosen = within & pick_readings(fault, self.scenario.seed, device, seq)
-            # A corrupt reading stays one, whatever else is on it.
-            if isinstance(fault, Corrupt):
-                on[chosen] = index + 1
-            else:
-                on[chosen & (on == 0)] = index + 1
-        return on
+    def _ts_ms(self, device: Ints, at_s: Floats, shift_ms: Ints | None) -> Ints:
+        """Timestamps, epoch milliseconds; no two of a device are alike, wherever they are moved."""
+        since_ms: Ints = np.floor(at_s * 1000 + 1e-6).astype(np.int64)
+        if shift_ms is None or not shift_ms.any():
+            return self.run.start_ms + since_ms
+        moved = np.flatnonzero(shift_ms)
+        mine, place = since_ms[moved] + shift_ms[moved], self._place_of[device[moved]]
+        # A device's readings are 2 ms apart at least, so that the next millisecond is free.
+        for _ in range(2):
+            mine += self._is_taken(mine, place)
+        since_ms[moved] = mine
+        return self.run.start_ms + since_ms
+
+    def _is_taken(self, since_ms: Ints, place: Ints) -> Bools:
+        """Whether devices (by their place in the turn) have readings due in these milliseconds."""
+        devices = self.scenario.fleet.devices
+        low = np.full(len(since_ms), -1, dtype=np.int64)
+        high = (self.profile.total - 1 - place) // devices + 1
+        # The last reading that is due by then is in [low, high), by halving.
+        while (high - low > 1).any():
+            middle = (low + high) // 2
+            due_ms = np.floor(self.due_s(middle * devices + place) * 1000 + 1e-6)
+            by_then = (due_ms <= since_ms) | (middle <= low)
+            low, high = np.where(by_then, middle, low), np.where(by_then, high, middle)
+        due_ms = np.floor(self.due_s(np.maximum(low, 0) * devices + place) * 1000 + 1e-6)
+        taken: Bools = (low >= 0) & (due_ms == since_ms)
+        return taken

@@ -67,7 +67,7 @@ def normal(stream: np.uint64, *counters: Any) -> Floats:
 
 
 def _mix(value: UInts) -> UInts:
-    with np.errstate(over="ignore"):
-        value = (value ^ (value >> U64(30))) * _MIX_1
-        value = (value ^ (value >> U64(27))) * _MIX_2
-        return value ^ (value >> U64(31))
+    """The finalizer. Whoever calls it lets numbers overflow, as they are meant to."""
+    value = (value ^ (value >> U64(30))) * _MIX_1
+    value = (value ^ (value >> U64(27))) * _MIX_2
+    return value ^ (value >> U64(31))

@@ -79,7 +79,7 @@ def _timeline(scenario: Scenario) -> Iterator[tuple[float, str, dict[str, Any]]]
     for fault in scenario.faults:
         details = {"name": fault.name, "kind": fault.kind}
         yield fault.start, "fault_started", details
-        end_s = min(fault.start + fault.duration, scenario.profile.duration_s)
+        end_s = min(fault.end_s, scenario.profile.duration_s)
         yield end_s, "fault_ended", details
 
 

@@ -120,7 +120,7 @@ def _faults(scenario: Scenario) -> list[Span]:
             fault.name,
             f"fault: {fault.kind}",
             fault.start,
-            min(end_s, fault.start + fault.duration),
+            min(end_s, fault.end_s),
         )
         for fault in scenario.faults
     ]

@@ -83,6 +83,7 @@ def simulate(
     from simulator import engine
     from simulator.memory import collect_rarely
     from simulator.scenario import load
+    from simulator.scenario.warnings import DEFAULT_SHARDS, warnings
     from simulator.sending import Sending
     from stack.outputs import StackOutputs
 
@@ -90,6 +91,9 @@ def simulate(
         devices=devices, rate=rate, duration=duration, seed=seed
     )
     sending = Sending.checked(transport, aggregate, ordering, output, workers, plan.fleet.devices)
+    if sending.to_stack and not aggregate:
+        for line in warnings(plan, DEFAULT_SHARDS):
+            typer.echo(f"warning: {line}", err=True)
     outputs = StackOutputs.load(target, env) if sending.to_stack else None
     where = Target.named(target, region=region or (outputs.region if outputs else None))
     info, folder = new_run(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulator.codec import Encoder
-from simulator.faults import Corrupt
 from simulator.fleet import Fleet
 from simulator.scenario import RunInfo
 from stack.processor.metrics import Metrics
@@ -47,7 +46,7 @@ class Load:
     """
 
     readings: int
-    refused: float
+    refused: int
     duration_s: float
     payload: float
     kinesis_units: float
@@ -83,12 +82,14 @@ def load_of(scenario: Scenario) -> Load:
             }
             stored += _stored(dimensions, [*fleet_spec.classes[kind].signals, *_OWN_MEASURES])
     count = len(payloads)
-    refused = sum(
-        fault.share
-        * (profile.count_by(fault.start + fault.duration) - profile.count_by(fault.start))
-        for fault in scenario.faults
-        if isinstance(fault, Corrupt)
-    )
+    # Which readings are refused is part of their truth; to know it they are generated.
+    refused = 0
+    if scenario.faults:
+        refused = sum(
+            int((block.refusal > 0).sum())
+            for block in Fleet(scenario, run).blocks()
+            if block.refusal is not None
+        )
     return Load(
         readings=profile.total,
         refused=refused,

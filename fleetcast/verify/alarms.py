@@ -105,7 +105,7 @@ def window_s(expectation: AlarmExpectation, scenario: Scenario) -> tuple[float, 
         return 0.0, end_s
     return (
         min(fault.start for fault in faults),
-        min(end_s, max(fault.start + fault.duration for fault in faults)),
+        min(end_s, max(fault.end_s for fault in faults)),
     )
 
 

@@ -128,10 +128,11 @@ class ArchiveReader:
         for k, count in self._corrupted.items():
             times[k] += count
         there = (times > 0) & sent
+        most = truth.acked_copies + truth.open_copies
         return Landed(
             unique=int(there.sum()),
-            duplicated=int((times[there] - 1).sum()),
-            lost=int(((truth.outcome == ACKED) & ~there).sum()),
+            duplicated=int(np.maximum(times - most, 0)[there].sum()),
+            lost=int(np.maximum(truth.acked_copies - times, 0).sum()),
             phantom=self._phantom + int(times[~sent].sum()),
             corrupted=sum(self._corrupted.values()),
             late=int((self._late & sent).sum()),

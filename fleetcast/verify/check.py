@@ -114,7 +114,7 @@ def _landed_checks(store: str, found: Landed, expect: Expectations) -> list[Chec
     return [
         _at_most(f"{store}.lost", found.lost, expect.lost, "acknowledged readings are not there"),
         _at_most(
-            f"{store}.duplicated", found.duplicated, expect.duplicated, "copies beyond the first"
+            f"{store}.duplicated", found.duplicated, expect.duplicated, "copies beyond those sent"
         ),
         _at_most(f"{store}.phantom", found.phantom, 0, "readings that must not be there"),
         _at_most(f"{store}.corrupted", found.corrupted, 0, "readings with another content"),

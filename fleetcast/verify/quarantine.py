@@ -114,6 +114,8 @@ class QuarantineReader:
 
     def _number(self, entry: dict[str, Any]) -> int:
         """Which reading a message is about; -1 where it is none of the run's."""
+        if isinstance(entry.get("payload_sha256"), str):
+            return self._truth.find_sha256(entry["payload_sha256"])
         try:
             payload = base64.b64decode(entry["payload_base64"], validate=True)
         except (KeyError, TypeError, ValueError, binascii.Error):

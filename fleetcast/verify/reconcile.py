@@ -159,7 +159,7 @@ class _Verification:
         }
         refused = self.quarantine.refused()
         latency_ms = await self.series.latency_ms()
-        complete = int((truth.outcome > 0).sum()) == len(truth.outcome) and not _unsent(truth)
+        complete = truth.released_all and not _unsent(truth)
         rate = measure_rate(truth, complete=complete)
         judged = outcomes(scenario, run, self.alarms.transitions)
         failed = truth.count(FAILED)
@@ -183,7 +183,7 @@ class _Verification:
             scenario=scenario.name,
             devices=scenario.fleet.devices,
             complete=complete,
-            sent=int((truth.outcome > 0).sum()),
+            sent=truth.table.num_rows,
             acked=truth.count(ACKED),
             failed=failed,
             unknown=truth.count(UNKNOWN),
@@ -215,12 +215,12 @@ def measure_rate(truth: Truth, *, complete: bool) -> Rate:
     table = truth.table
     profile, start_ns = truth.scenario.profile, truth.run.start_ms * 1_000_000
     sent_ns = table.column("sent_ns").to_numpy(zero_copy_only=False).astype(np.float64)
-    due_ns = table.column("scheduled_ns").to_numpy().astype(np.float64)
+    due_ns = truth.release_ns().astype(np.float64)
     left = ~np.isnan(sent_ns)
     lag_ms = np.maximum(sent_ns[left] - due_ns[left], 0.0) / 1e6
     last_s = float((sent_ns[left].max() - start_ns) / 1e9) if left.any() else 0.0
     planned_s = profile.duration_s if complete else max(0.001, min(last_s, profile.duration_s))
-    target = profile.count_by(planned_s) / planned_s
+    target = profile.count_by(planned_s) * truth.sends_per_slot / planned_s
     achieved = int(left.sum()) / max(planned_s, last_s)
     p50, p99 = np.percentile(lag_ms, [50, 99]) if len(lag_ms) else (0.0, 0.0)
     return Rate(

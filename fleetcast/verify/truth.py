@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fleetcast.errors import UsageError
 from simulator import ledger
 from simulator.codec import Encoder
-from simulator.faults import Corrupt, expected_refusal
+from simulator.faults import REASONS
 from simulator.fleet import Fleet
 from simulator.scenario import load_run
 
@@ -34,6 +34,9 @@ Bools = NDArray[np.bool_]
 
 NOT_SENT, ACKED, FAILED, UNKNOWN = range(4)
 _OUTCOMES = pa.array([ledger.ACKED, ledger.FAILED, ledger.UNKNOWN])
+
+# Payloads longer than this the processor tells in quarantine by their hash alone.
+TOLD_BY_HASH = 150_000
 
 # Of the checksum; see `checksums`.
 MODULUS = 1_000_003
@@ -63,7 +66,10 @@ class Truth:
         key: The signing key, for the payloads.
 
     Attributes:
-        outcome: NOT_SENT, ACKED, FAILED or UNKNOWN.
+        sends: How often each reading is sent.
+        outcome: NOT_SENT, ACKED, FAILED or UNKNOWN; of several copies the best known.
+        acked_copies: How many copies were acknowledged.
+        open_copies: How many are of unknown outcome.
         refusal: Reason that a reading must be refused with, an index into `reasons`; 0 is none.
         reasons: Reasons; the first is empty.
         checksum: Checksum of the reading's content, see `checksums`.
@@ -82,19 +88,34 @@ class Truth:
         self.fleet = Fleet(scenario, replace(run, devices_slice=whole))
         total = self.fleet.total
         numbers = _numbers(table, total, scenario)
+        codes = pc.index_in(table.column("outcome"), _OUTCOMES).to_numpy().astype(np.uint8) + 1
+        copies = {
+            outcome: np.bincount(numbers[codes == outcome], minlength=total)
+            for outcome in (ACKED, FAILED, UNKNOWN)
+        }
+        self.acked_copies: Ints = copies[ACKED].astype(np.int64)
+        self.open_copies: Ints = copies[UNKNOWN].astype(np.int64)
         self.outcome: NDArray[np.uint8] = np.zeros(total, dtype=np.uint8)
-        codes = pc.index_in(table.column("outcome"), _OUTCOMES).to_numpy()
-        self.outcome[numbers] = codes.astype(np.uint8) + 1
+        for outcome in (FAILED, UNKNOWN, ACKED):
+            self.outcome[copies[outcome] > 0] = outcome
+        self.sends: NDArray[np.int8] = np.ones(total, dtype=np.int8)
         self._released = int(numbers.max()) + 1 if len(numbers) else 0
         acked_ns = pc.max(table.column("acked_ns")).as_py()
         self.last_acked_ms = (acked_ns or run.start_ms * 1_000_000) // 1_000_000
-        self.reasons = [""]
+        self.reasons = REASONS
         self.refusal: NDArray[np.uint8] = np.zeros(total, dtype=np.uint8)
         self.checksum: Ints = np.zeros(total, dtype=np.int64)
         self.payload: NDArray[np.uint64] = np.zeros(total, dtype=np.uint64)
+        self._by_sha256: dict[str, int] = {}
+        self._delay_s: dict[int, float] = {}
         encoder = Encoder(self.fleet, key)
         for block in self.fleet.blocks(0, self._released):
             self._learn(block, encoder.encode(block))
+        if self._released < total:
+            for block in self.fleet.blocks(self._released):
+                if block.sends is not None:
+                    self.sends[block.k] = block.sends
+        _refuse_copies(sum(copies.values()), self.sends, scenario)
         self._by_payload = np.argsort(self.payload[: self._released], kind="stable")
 
     @classmethod
@@ -113,19 +134,16 @@ class Truth:
         self.checksum[k] = checksums(
             block.seq, block.ts_ms, [(block.values[n], d) for n, d in self.signals()]
         )
-        faults, seed = self.scenario.faults, self.scenario.seed
-        for index in np.flatnonzero(block.fault).tolist():
-            fault = faults[int(block.fault[index]) - 1]
-            if not isinstance(fault, Corrupt):
-                continue
-            reason = expected_refusal(
-                fault, seed, int(block.device_index[index]), int(block.seq[index])
-            )
-            if reason is None:
-                continue
-            if reason not in self.reasons:
-                self.reasons.append(reason)
-            self.refusal[k[index]] = self.reasons.index(reason)
+        if block.refusal is not None:
+            self.refusal[k] = block.refusal
+        if block.sends is not None:
+            self.sends[k] = block.sends
+        if block.delay_s is not None:
+            held = np.flatnonzero(block.delay_s)
+            self._delay_s.update(zip(k[held].tolist(), block.delay_s[held].tolist(), strict=True))
+        for index, payload in enumerate(payloads):
+            if len(payload) > TOLD_BY_HASH:
+                self._by_sha256[hashlib.sha256(payload).hexdigest()] = int(k[index])
 
     def signals(self) -> list[tuple[str, int]]:
         """(name, decimals) of every signal, in the order in which the checksum takes them."""
@@ -147,9 +165,34 @@ class Truth:
         """Readings' numbers within their devices."""
         return np.arange(len(self.outcome), dtype=np.int64) // self.scenario.fleet.devices
 
+    def release_ns(self) -> Ints:
+        """When each row of the ledger was due to leave, faults' delays included, epoch ns."""
+        numbers = self.table.column("k").to_numpy().astype(np.int64)
+        due_s = self.fleet.due_s(numbers)
+        if self._delay_s:
+            due_s = due_s + np.array([self._delay_s.get(k, 0.0) for k in numbers.tolist()])
+        due: Ints = self.run.start_ms * 1_000_000 + np.rint(due_s * 1e9).astype(np.int64)
+        return due
+
+    @property
+    def released_all(self) -> bool:
+        """Whether the whole schedule was released: every reading that is ever sent has a row."""
+        return bool(((self.outcome > 0) | (self.sends == 0)).all())
+
+    @property
+    def sends_per_slot(self) -> float:
+        """How often a reading of the schedule was sent in the mean, as far as it was released."""
+        sends = self.sends if self.released_all else self.sends[: self._released]
+        return float(sends.mean()) if len(sends) else 1.0
+
     def count(self, outcome: int) -> int:
-        """How many readings have an outcome."""
-        return int((self.outcome == outcome).sum())
+        """How many rows of the ledger have an outcome; a reading has one for each time it is sent."""
+        name = _OUTCOMES[outcome - 1]
+        return int(pc.sum(pc.equal(self.table.column("outcome"), name)).as_py() or 0)
+
+    def find_sha256(self, digest: str) -> int:
+        """Which reading has a payload, too long for a message, of this hash; -1 where none does."""
+        return self._by_sha256.get(digest, -1)
 
     def find(self, hashes: NDArray[np.uint64]) -> Ints:
         """Which reading each payload hash belongs to; -1 where none does."""
@@ -221,11 +264,21 @@ def _numbers(table: pa.Table, total: int, scenario: Scenario) -> Ints:
     wrong: Any = None
     if numbers.min() < 0 or numbers.max() >= total:
         wrong = f"reading {int(numbers.max())} of {total}"
-    elif len(np.unique(numbers)) < len(numbers):
-        values, counts = np.unique(numbers, return_counts=True)
-        wrong = f"reading {int(values[counts > 1][0])} twice"
     elif (table.column("seq").to_numpy() != numbers // scenario.fleet.devices).any():
         wrong = "readings with other seq numbers than the scenario gives them"
     if wrong is not None:
-        raise UsageError(f"the ledger is not one of scenario {scenario.name}: it has {wrong}")
+        raise UsageError(_other_ledger(scenario, wrong))
     return numbers
+
+
+def _refuse_copies(rows: Any, sends: NDArray[np.int8], scenario: Scenario) -> None:
+    """Refuses a ledger with more rows of a reading than it is sent."""
+    more = np.flatnonzero(rows > sends)
+    if len(more):
+        k = int(more[0])
+        wrong = f"{int(rows[k])} rows of reading {k}, to be sent {int(sends[k])} times"
+        raise UsageError(_other_ledger(scenario, wrong))
+
+
+def _other_ledger(scenario: Scenario, wrong: str) -> str:
+    return f"the ledger is not one of scenario {scenario.name}: it has {wrong}"

@@ -20,7 +20,7 @@ class Landed:
 
     Attributes:
         unique: Different readings of the run that are there.
-        duplicated: Copies beyond the first of a reading.
+        duplicated: Copies of a reading beyond those that were sent.
         lost: Acknowledged, not refused, and not there after the landing deadline.
         phantom: There, though never sent, surely not taken, or to be refused.
         corrupted: There with another content than was sent.

@@ -71,7 +71,7 @@ def told(
          "--workers 2: transport stdout is written by one process"),
         (["simulate", "smoke", "--target", "moon"], "no stack 'dev' on target moon"),
         (["simulate", "smoke"], "no stack 'dev' on target local: run fleetcast deploy"),
-        (["simulate", "nope"], "no scenario 'nope': give a YAML file or one of cold-chain, smoke"),
+        (["simulate", "nope"], "no scenario 'nope': give a YAML file or one of cold-chain, factory"),
         (["simulate", "bad.yaml"], "bad.yaml:8: fleet.classes.0.signals.t: unknown model 'constnt': did you mean"),
         (["simulate", "torn.yaml"], "torn.yaml:2: not YAML: "),
         (["verify", "r-1"], "no run 'r-1' in "),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.codec import Encoder
-from simulator.faults import CORRUPTIONS, Corrupt, corruption_of, expected_refusal
+from simulator.faults import CORRUPTIONS, REASONS, Corrupt
 from simulator.fleet import Fleet
 from stack.processor.readings import Refusal, canonical, check, sign
 
@@ -33,6 +33,12 @@ def refusal(payload: bytes, key: bytes) -> str | None:
     except Refusal as refused:
         return refused.reason
     return None
+
+
+def expected_refusal(block, index: int) -> str | None:
+    if block.refusal is None or not block.refusal[index]:
+        return None
+    return REASONS[int(block.refusal[index])]
 
 
 def test_a_payload_tells_its_reading(scenario_of, run_of, key):
@@ -89,7 +95,7 @@ def test_each_corruption_is_refused_with_its_reason(scenario_of, run_of, key, ki
     assert {refusal(payload, key) for payload in payloads} == {CORRUPTIONS[kind]}
 
 
-def test_corruptions_are_seven_with_reasons_of_their_own():
+def test_corruptions_are_ten_with_their_reasons():
     assert CORRUPTIONS == {
         "truncated": "not_json",
         "not_an_object": "not_an_object",
@@ -98,6 +104,9 @@ def test_corruptions_are_seven_with_reasons_of_their_own():
         "out_of_range": "out_of_range",
         "bad_signature": "bad_signature",
         "unsupported_version": "unsupported_version",
+        "not_utf8": "not_json",
+        "not_a_number": "not_json",
+        "missing_signature": "missing_field",
     }
     fault = Corrupt.model_validate(ALWAYS)
     assert fault.kinds == list(CORRUPTIONS)
@@ -107,10 +116,7 @@ def test_exactly_the_readings_that_should_be_are_refused(scenario_of, run_of, ke
     scenario = scenario_of(faults=[OVERHEAT, SOMETIMES])
     reasons = set()
     for block, index, payload in encoded(scenario, run_of(scenario), key):
-        on = int(block.fault[index])
-        fault = scenario.faults[on - 1] if on else None
-        device, seq = int(block.device_index[index]), int(block.seq[index])
-        expected = expected_refusal(fault, scenario.seed, device, seq)
+        expected = expected_refusal(block, index)
         assert refusal(payload, key) == expected
         reasons.add(expected)
     assert reasons == {None, *CORRUPTIONS.values()}
@@ -118,7 +124,7 @@ def test_exactly_the_readings_that_should_be_are_refused(scenario_of, run_of, ke
 
 def test_all_kinds_of_a_fault_come_about_equally_often(scenario_of):
     fault = scenario_of(faults=[ALWAYS]).faults[0]
-    kinds = [corruption_of(fault, 7, device, 0) for device in range(7000)]
+    kinds = [fault.kinds[int(fault.way(7, device, 0))] for device in range(10_000)]
     for kind in CORRUPTIONS:
         assert kinds.count(kind) == pytest.approx(1000, rel=0.15)
 
@@ -174,9 +180,7 @@ def test_payloads_are_single_lines_unique_and_refused_as_expected(
     for block, index, payload in told:
         assert b"\n" not in payload
         assert b"\r" not in payload
-        fault = scenario.faults[0] if block.fault[index] else None
-        device, seq = int(block.device_index[index]), int(block.seq[index])
-        assert refusal(payload, key) == expected_refusal(fault, 7, device, seq)
+        assert refusal(payload, key) == expected_refusal(block, index)
 
 
 @pytest.mark.parametrize("kind", sorted(CORRUPTIONS))

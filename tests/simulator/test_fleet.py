@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.faults import expected_refusal
+from simulator import fleet as fleet_module
+from simulator.faults import REASONS
 from simulator.fleet import Fleet
 
 SIGNAL = {"model": "normal", "mean": 1, "sigma": 1}
@@ -25,13 +26,21 @@ OVERHEAT = {
 CORRUPT = {"name": "broken", "kind": "corrupt", "share": 0.1, "start": "2s", "duration": "2s"}
 
 
+# What a column that is left out means.
+DEFAULTS = {"sends": 1, "delay_s": 0.0, "partition_key": None, "refusal": 0}
+
+
 def columns(blocks) -> dict[str, list]:
     """All readings, column by column; NaN as None, so that equality can be asked."""
     told: dict[str, list] = {}
     for block in blocks:
         for field in fields(block):
-            if field.name != "values":
-                told.setdefault(field.name, []).extend(getattr(block, field.name).tolist())
+            if field.name == "values":
+                continue
+            column = getattr(block, field.name)
+            if column is None:
+                column = [DEFAULTS[field.name]] * len(block)
+            told.setdefault(field.name, []).extend(np.asarray(column).tolist())
         for name, column in block.values.items():
             plain = [None if math.isnan(value) else value for value in column.tolist()]
             told.setdefault(name, []).extend(plain)
@@ -135,7 +144,7 @@ def test_values_are_rounded_to_the_decimals_of_their_class(scenario_of, run_of):
     assert any(value != round(value, 3) for value in told["value"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(size=st.integers(1, 120), devices=st.integers(1, 60))
 def test_readings_do_not_depend_on_the_size_of_blocks(scenario_of, run_of, size, devices):
     scenario = scenario_of(devices=devices, faults=[OVERHEAT, CORRUPT])
@@ -146,7 +155,7 @@ def test_readings_do_not_depend_on_the_size_of_blocks(scenario_of, run_of, size,
     assert rows(blocks) == rows(fleet.blocks())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 520), st.integers(0, 520), st.integers(1, 80))
 def test_a_stretch_of_the_run_has_the_readings_of_the_whole(scenario_of, run_of, one, other, size):
     scenario = scenario_of(faults=[OVERHEAT, CORRUPT])
@@ -155,7 +164,7 @@ def test_a_stretch_of_the_run_has_the_readings_of_the_whole(scenario_of, run_of,
     assert rows(fleet.blocks(first, last, size)) == rows(fleet.blocks())[first:last]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(devices=st.integers(1, 80), data=st.data())
 def test_slices_of_the_fleet_together_give_the_readings_of_the_whole(
     scenario_of, run_of, devices, data
@@ -281,10 +290,12 @@ def test_a_corrupt_reading_stays_corrupt_whatever_else_is_on_it(scenario_of, run
         assert min(v for v in told["temperature"] if v is not None) > 70
 
 
-def test_only_corruption_is_expected_to_be_refused(scenario_of):
-    hot, broken = scenario_of(faults=[OVERHEAT, {**CORRUPT, "kinds": ["truncated"]}]).faults
-    assert expected_refusal(hot, 7, 0, 0) is None
-    assert expected_refusal(broken, 7, 0, 0) == "not_json"
+def test_only_corruption_is_expected_to_be_refused(scenario_of, run_of):
+    scenario = scenario_of(faults=[OVERHEAT, {**CORRUPT, "kinds": ["truncated"]}])
+    told = columns(Fleet(scenario, run_of(scenario)).blocks())
+    assert set(zip(told["fault"], told["refusal"], strict=True)) == {
+        (0, 0), (1, 0), (2, REASONS.index("not_json")),
+    }  # fmt: skip
 
 
 def test_an_empty_slice_has_no_readings(scenario_of, run_of):
@@ -292,3 +303,59 @@ def test_an_empty_slice_has_no_readings(scenario_of, run_of):
     fleet = Fleet(scenario, run_of(scenario, (20, 20)))
     assert fleet.total == 0
     assert list(fleet.blocks()) == []
+
+
+def test_a_herd_sends_all_at_once_and_the_same_values_in_each_round(scenario_of, run_of):
+    rate = [{"shape": "constant", "rate": "100/s", "duration": "5s"}]
+    herd = scenario_of(rate=rate)
+    fleet = herd.fleet.model_copy(update={"spread": "herd"})
+    herd = herd.model_copy(update={"fleet": fleet})
+    told = columns(Fleet(herd, run_of(herd)).blocks())
+    assert told["scheduled_s"] == pytest.approx([k // 50 * 0.5 for k in range(500)])
+    even = scenario_of(rate=rate)
+    spread = columns(Fleet(even, run_of(even)).blocks())
+    assert told["device_index"] == spread["device_index"]
+    assert told["humidity"] == spread["humidity"]
+    with_ts = zip(told["device_index"], told["ts_ms"], strict=True)
+    assert len(set(with_ts)) == 500
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    first=st.integers(0, 300),
+    size=st.integers(1, 90),
+    spread=st.sampled_from(["even", "herd"]),
+)
+def test_random_arrivals_are_the_same_in_slices_and_blocks(
+    scenario_of, run_of, first, size, spread
+):
+    rate = [
+        {"shape": "poisson", "rate": "100/s", "duration": "2s"},
+        {"shape": "sine", "mean": 80, "amplitude": 60, "period": 1, "duration": 2},
+    ]
+    scenario = scenario_of(rate=rate)
+    fleet = scenario.fleet.model_copy(update={"spread": spread})
+    scenario = scenario.model_copy(update={"fleet": fleet})
+    whole = rows(Fleet(scenario, run_of(scenario)).blocks())
+    assert rows(Fleet(scenario, run_of(scenario)).blocks(first, None, size)) == whole[first:]
+    parts = [
+        row
+        for part in ((0, 13), (13, 50))
+        for row in rows(Fleet(scenario, run_of(scenario, part)).blocks(size=size))
+    ]
+    assert sorted(map(str, parts)) == sorted(map(str, whole))
+
+
+def test_names_of_very_many_devices_are_made_when_asked_for(scenario_of, run_of, monkeypatch):
+    scenario = scenario_of(devices=50)
+    kept = Fleet(scenario, run_of(scenario))
+    names = kept.device_ids
+    monkeypatch.setattr(fleet_module, "MOST_NAMES", 10)
+    made = Fleet(scenario, run_of(scenario))
+    assert isinstance(made.device_ids, fleet_module.DeviceNames)
+    assert list(made.device_ids) == names
+    assert (len(made.device_ids), made.device_ids[-1]) == (50, "dev-000049")
+    assert made.device_ids[3:5] == ["dev-000003", "dev-000004"]
+    assert rows(made.blocks()) == rows(kept.blocks())
+    with pytest.raises(IndexError):
+        made.device_ids[50]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fleetcast.errors import ExitCode, UsageError
-from simulator.scenario import load
+from simulator.scenario import complaints, load
 
 PATTERN = "use lower-case letters, digits and hyphens (underscores in signals), a letter first"
 # What is replaced, by what, and the line and the text of the complaint.
@@ -51,7 +51,8 @@ BAD = {
     "an unknown signal model": (
         "model: sine", "model: zigzag", 16,
         ("fleet.classes.1.signals.power: unknown model 'zigzag': known are constant, uniform, "
-        "normal, sine, ornstein_uhlenbeck, random_walk, ramp, battery"),
+        "normal, sine, diurnal, ornstein_uhlenbeck, random_walk, ramp, decay, square, sawtooth, "
+        "markov, counter, battery, route, correlated, linear, replay, plugin"),
     ),
     "a signal without a model": (
         "model: sine, ", "", 16, "fleet.classes.1.signals.power: 'model' is missing"
@@ -70,12 +71,12 @@ BAD = {
     ),
     "a signal that never ends": (
         "life: 10h", "life: 0h", 12,
-        "fleet.classes.0.signals.battery: life must be more than 0",
+        "fleet.classes.0.signals.battery.life: must be more than 0",
     ),
     "a signal named like a list of the file": (
         "power: {model: sine, mean: 300", "rate: {model: sine, mean: much", 16,
         ("fleet.classes.1.signals.rate.mean: "
-        "Input should be a valid number, unable to parse string as a number"),
+        "'much' is not a number: write 4 or {normal: {mean: 4, sd: 1}}"),
     ),
     "a bad signal name": (
         "power: {", "Power-W: {", 16, f"fleet.classes.1.signals.Power-W: 'Power-W': {PATTERN}"
@@ -105,7 +106,7 @@ BAD = {
         "rate.1.duration: True is not a duration: write 500ms, 10s, 5m or 2h",
     ),
     "a phase of no time": (
-        "duration: 15s", "duration: 0s", 17, "rate: every phase needs a duration above 0"
+        "duration: 15s", "duration: 0s", 21, "rate.1.duration: must be more than 0"
     ),
     "a bad rate": (
         "    rate: 200/s", "    rate: 200 a second", 20,
@@ -116,25 +117,26 @@ BAD = {
     ),
     "an unknown shape": (
         "shape: constant", "shape: burst", 19,
-        "rate.1: unknown shape 'burst': known are constant, ramp",
+        ("rate.1: unknown shape 'burst': known are constant, poisson, ramp, steps, spike, sine, "
+        "diurnal, trace"),
     ),
     "a rate that a device cannot keep": (
-        "    rate: 200/s", "    rate: 500000/s", 17,
-        ("rate: 500000/s over 500 devices is a reading of each every 1.00 ms: "
+        "    rate: 200/s", "    rate: 500000/s", 19,
+        ("rate.1: 500000/s over 500 devices is a reading of each every 1.00 ms: "
         "at least 2 ms are needed, so use 1001 devices or a lower rate"),
     ),
     "a fault on a signal of nobody": (
-        "signal: temperature", "signal: pressure", 22,
-        "faults: hot is on signal 'pressure', which no class has",
+        "signal: temperature", "signal: pressure", 23,
+        "faults.0.signal: hot is on signal 'pressure', which no class has",
     ),
     "two faults of one name": (
-        "name: broken", "name: hot", 22, "faults: two faults have the same name"
+        "name: broken", "name: hot", 24, "faults.1.name: two faults have the name 'hot'"
     ),
     "a fault after the run": (
-        "start: 4s", "start: 20s", 22, "faults: hot is at no time of the run of 20 s"
+        "start: 4s", "start: 20s", 23, "faults.0.start: hot begins at 20 s of a run of 20 s"
     ),
     "a fault of no time": (
-        "duration: 2s", "duration: 0s", 22, "faults: broken is at no time of the run of 20 s"
+        "duration: 2s", "duration: 0s", 27, "faults.1.duration: must be more than 0"
     ),
     "a fault on more than all": (
         "share: 0.1", "share: 1.5", 26,
@@ -144,14 +146,48 @@ BAD = {
         "kind: corrupt", "kind: corupt", 24,
         "faults.1: unknown kind 'corupt': did you mean corrupt?",
     ),
+    "a fault on nobody in particular": (
+        "    share: 0.1\n", "", 24, "faults.1.share: is missing: give a share, classes or devices"
+    ),
+    "a fault on a class of nobody": (
+        "    duration: 2s", "    duration: 2s\n    classes: [metre]", 28,
+        "faults.1.classes: there is no class 'metre': known are cold-chain, meter",
+    ),
+    "a fault on a class without the signal": (
+        "signal: temperature,", "signal: temperature, classes: [meter],", 23,
+        "faults.0.signal: hot is on signal 'temperature', which none of the classes meter has",
+    ),
+    "a fault on a device beyond the fleet": (
+        "    duration: 2s", "    duration: 2s\n    devices: [3, 490-500]", 28,
+        ("faults.1.devices: '490-500' is beyond the fleet's 500 devices, which are numbered "
+        "from 0"),
+    ),
+    "a fault on what is no device": (
+        "    duration: 2s", "    duration: 2s\n    devices: [all]", 28,
+        "faults.1.devices: 'all' is no device: write 7, dev-000007 or 10-19",
+    ),
+    "a window that overtakes itself": (
+        "    duration: 2s", "    duration: 2s\n    every: 2s", 28,
+        "faults.1.every: must be more than the duration of the window",
+    ),
+    "a shift to the edge of what Timestream takes": (
+        "kind: corrupt", "kind: late\n    by: 24h", 24,
+        ("faults.1: broken moves timestamps to the memory store's 24 h, where Timestream may take "
+        "them or not: stay 120 s away from it"),
+    ),
+    "a clock that is right": (
+        "kind: corrupt", "kind: clock_skew\n    offset: 0s", 26,
+        "faults.1.offset: an offset of 0 is no fault: write 90s or -90s",
+    ),
     "an unknown corruption": (
         "    duration: 2s", "    duration: 2s\n    kinds: [truncated, burnt]", 28,
         ("faults.1.kinds.1: Input should be 'truncated', 'not_an_object', 'missing_field', "
-        "'wrong_type', 'out_of_range', 'bad_signature' or 'unsupported_version'"),
+        "'wrong_type', 'out_of_range', 'bad_signature', 'unsupported_version', 'not_utf8', "
+        "'not_a_number' or 'missing_signature'"),
     ),
     "a misspelt alarm of a fault": (
-        "    duration: 2s", "    duration: 2s\n    alarm: refused-reading", 22,
-        "faults: broken: unknown alarm 'refused-reading': did you mean refused-readings?",
+        "    duration: 2s", "    duration: 2s\n    alarm: refused-reading", 28,
+        "faults.1.alarm: unknown alarm 'refused-reading': did you mean refused-readings?",
     ),
     "a misspelt alarm": (
         "critical-readings", "critical-reading", 31,
@@ -204,6 +240,15 @@ def test_a_bad_scenario_is_refused_with_line_field_and_hint(tmp_path, good_text,
     assert good_text.count(old) == 1
     path = write(tmp_path, good_text.replace(old, new))
     assert complaint(path) == f"{path}:{line}: {text}"
+
+
+def test_random_arrivals_over_too_few_devices_are_refused(tmp_path, good_text):
+    text = good_text.replace("shape: constant", "shape: poisson").replace("500", "2")
+    path = write(tmp_path, text)
+    assert complaint(path) == (
+        f"{path}:19: rate.1: at random, 200/s over 2 devices can be two readings of one within "
+        "2 ms: use 10 devices or a lower rate"
+    )
 
 
 @pytest.mark.parametrize("empty", ["", "# nothing\n", "- a\n- list\n", "just text\n", "3\n"])
@@ -265,3 +310,33 @@ def blocks(text: str) -> list[str]:
         else:
             found.append(line)
     return found
+
+
+def test_a_latency_is_not_asked_of_readings_that_a_fault_moves(tmp_path, good_text):
+    text = good_text.replace("kind: corrupt", "kind: late\n    by: 5m")
+    path = write(tmp_path, text.replace("  lost: 0", "  landing_latency_p99: 5s"))
+    assert complaint(path) == (
+        f"{path}:30: expect.landing_latency_p99: it counts from timestamps, and broken (late) "
+        "moves readings away from theirs: ask for one of the two"
+    )
+
+
+def test_two_clock_faults_that_meet_are_refused(tmp_path, good_text):
+    other = "  - {name: slow, kind: clock_skew, offset: -5m, share: 0.1, start: 1s, duration: 5s}\n"
+    text = good_text.replace("kind: corrupt", "kind: late\n    by: 5m")
+    path = write(tmp_path, text.replace("expect:", other + "expect:"))
+    assert complaint(path) == (
+        f"{path}:29: faults.2: broken and slow move readings to the same times, where one would "
+        "replace the other: give them other classes, times or shifts"
+    )
+    load(write(tmp_path, text.replace("expect:", other.replace("-5m", "-6m") + "expect:")))
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path, good_text):
+    text = good_text.replace("devices: 500", "devices: 0").replace("share: 0.1", "share: 2")
+    path = write(tmp_path, text)
+    assert complaints(path) == [
+        f"{path}:5: fleet.devices: Input should be greater than or equal to 1",
+        f"{path}:26: faults.1.share: Input should be less than or equal to 1",
+    ]
+    assert complaints(write(tmp_path, good_text)) == []

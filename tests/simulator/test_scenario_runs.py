@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleetcast.errors import UsageError
 from simulator.scenario import RunInfo, load, load_run, validate_run_id
-from simulator.units import duration_s, rate_per_s
+from simulator.units import duration_s, rate_per_s, signed_duration_s, time_of_day_s
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def good(tmp_path, good_text):
 def test_a_good_scenario_is_read_with_units_and_defaults(good):
     assert (good.name, good.seed, good.fleet.devices, good.fleet.sites) == ("tested", 7, 500, 2)
     assert [kind.name for kind in good.fleet.classes] == ["cold-chain", "meter"]
-    assert good.fleet.classes[0].signals["battery"].life == 36_000
+    assert good.fleet.classes[0].signals["battery"].life.value == 36_000
     assert (good.rate[0].start, good.rate[0].end, good.rate[0].duration) == (0, 200, 5)
     assert (good.profile.total, good.profile.duration_s, good.profile.peak) == (3500, 20, 200)
     assert (good.faults[0].start, good.faults[1].start) == (4, 0)
@@ -72,12 +72,12 @@ def test_no_overrides_change_nothing(good):
         ({"rate": "nan"}, "nan is not a rate: it must be 0 or more"),
         ({"rate": 0}, "a ramp from 0 to 0 sends nothing"),
         ({"duration": "long"}, "'long' is not a duration: write 500ms, 10s, 5m or 2h"),
-        ({"duration": 0}, "rate: every phase needs a duration above 0"),
+        ({"duration": 0}, "duration: must be more than 0"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         (
             {"devices": 1, "rate": 1000},
             (
-                "rate: 1000/s over 1 devices is a reading of each every 1.00 ms: "
+                "rate.0: 1000/s over 1 devices is a reading of each every 1.00 ms: "
                 "at least 2 ms are needed, so use 3 devices or a lower rate"
             ),
         ),
@@ -187,3 +187,38 @@ def test_rates_are_read(text, rate):
 def test_what_is_no_rate_is_refused(text):
     with pytest.raises(ValueError, match="is not a rate"):
         rate_per_s(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("06:30", 23_400),
+        ("00:00", 0),
+        ("23:59:59", 86_399),
+        # What YAML makes of an unquoted 15:00, and of 15:00:30.
+        (900, 54_000),
+        (54_030, 54_030),
+    ],
+)
+def test_times_of_day_are_read_and_written_as_read(text, seconds, scenario_of):
+    assert time_of_day_s(text) == seconds
+    scenario = scenario_of(time_of_day=text)
+    told = scenario.model_dump(mode="json")["time_of_day"]
+    assert time_of_day_s(told) == seconds
+
+
+@pytest.mark.parametrize("text", ["24:00", "7", "12:60", "", None, True, 7, -900, 5.5, "noon"])
+def test_what_is_no_time_of_day_is_refused(text):
+    with pytest.raises(ValueError, match="is not a time of day: write 06:30"):
+        time_of_day_s(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("-90s", -90), ("5m", 300), (-3, -3), (2, 2)])
+def test_durations_may_be_negative_where_they_are_offsets(text, seconds):
+    assert signed_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["--5s", "-", "- 5 parsecs", math.nan, -math.inf, False])
+def test_what_is_no_offset_is_refused(text):
+    with pytest.raises(ValueError, match="is not a duration"):
+        signed_duration_s(text)

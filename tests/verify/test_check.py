@@ -173,5 +173,5 @@ def test_a_reading_that_is_twice_in_the_ledger_is_refused(make_run: Callable[...
     run = make_run()
     part = next((run.folder / ledger.FOLDER).glob("part-*.parquet"))
     part.with_name("part-00000000-00000012-000009.parquet").write_bytes(part.read_bytes())
-    with pytest.raises(UsageError, match="it has reading 0 twice"):
+    with pytest.raises(UsageError, match="it has 2 rows of reading 0, to be sent 1 times"):
         Truth.of_run(run.folder, b"key")
