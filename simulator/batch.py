@@ -94,7 +94,8 @@ class Batch:
     def take(self, chosen: NDArray[np.intp]) -> Batch:
         """The readings at these places, in that order; a copy."""
         return Batch(
-            self.rows[chosen],
+            # Far faster than rows[chosen], which goes through the fields of each.
+            self.rows.take(chosen),
             pick(self.payloads, chosen),
             pick(self.keys, chosen),
             self.largest,
@@ -113,7 +114,7 @@ class Batch:
         for batch in batches:
             payloads += batch.payloads
             keys += batch.keys
-        rows = np.concatenate([batch.rows for batch in batches])
+        rows = joined_rows(batches)
         return Batch(
             rows,
             payloads,
@@ -125,6 +126,12 @@ class Batch:
     def fail(self) -> None:
         """Sets the outcome of readings that were surely not taken; some may have landed before."""
         self.rows["outcome"] = np.where(self.rows["maybe"], UNKNOWN, FAILED)
+
+
+def joined_rows(batches: Sequence[Batch]) -> Rows:
+    """The rows of batches one after the other; as bytes, for numpy would go through the fields."""
+    whole = f"V{ROW.itemsize}"
+    return np.concatenate([batch.rows.view(whole) for batch in batches]).view(ROW)
 
 
 def pick(values: Sequence[Any], places: NDArray[np.intp]) -> list[Any]:

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fleetcast.errors import UsageError
-from simulator.batch import batch_of
+from fleetcast.errors import TargetError, UsageError
+from simulator.batch import batch_of, joined_rows
 from simulator.fleet import Fleet
 from simulator.scenario import load_run
 
@@ -123,12 +123,18 @@ class LedgerWriter:
         """Writes what is buffered as a part of its own, and waits for all that is being written.
 
         Raises:
-            OSError: a part could not be written.
+            TargetError: a part could not be written.
         """
         self._begin_part()
         writing, self._writing = self._writing, []
-        for part in writing:
-            part.result()
+        try:
+            for part in writing:
+                part.result()
+        except OSError as error:
+            raise TargetError(
+                f"the ledger in {self._folder} cannot be written: {error}; what it has no row of "
+                "is unknown"
+            ) from error
 
     def _begin_part(self) -> None:
         if not self._waiting:
@@ -164,7 +170,7 @@ class LedgerWriter:
 
 def _table(fleet: Fleet, devices: pa.Array, batches: Sequence[Batch]) -> pa.Table:
     """Readings as rows of the ledger."""
-    rows = np.concatenate([batch.rows for batch in batches])
+    rows = joined_rows(batches)
     faults = pa.array(["", *(fault.name for fault in fleet.scenario.faults)])
     columns = {
         "k": _column(rows, "k"),

@@ -107,6 +107,7 @@ class KinesisTransport:
         self._idle = asyncio.Event()
         self._idle.set()
         self._pending: set[asyncio.Task[None]] = set()
+        self._problem: BaseException | None = None
         self._dispatcher: asyncio.Task[None] | None = None
         self.traffic = Traffic(window=requests)
         self.shards = 0
@@ -124,6 +125,7 @@ class KinesisTransport:
                 await self._client.__aexit__(None, None, None)
                 raise
         self._dispatcher = asyncio.create_task(self._dispatch())
+        self._dispatcher.add_done_callback(self._ended)
         return self
 
     async def _load_map(self) -> None:
@@ -168,6 +170,8 @@ class KinesisTransport:
     async def drain(self) -> None:
         """See `Transport`."""
         await self._idle.wait()
+        if self._problem is not None:
+            raise self._problem
 
     async def abandon(self, grace_s: float) -> None:
         """See `Transport`."""
@@ -207,7 +211,14 @@ class KinesisTransport:
             await self._window.enter()
             task = asyncio.create_task(self._deliver(self._next_batch()))
             self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that breaks off must not leave a run waiting for it for ever."""
+        self._pending.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            self._problem = problem
+            self._idle.set()
 
     def _wait_s(self) -> float | None:
         """How long until a request should go out; None if there is nothing to send."""

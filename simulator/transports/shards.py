@@ -61,8 +61,9 @@ class ShardMap:
         order = np.argsort(shards, kind="stable")
         batch, shards = batch.take(order), shards[order]
         sizes = np.fromiter(map(len, batch.payloads), dtype=np.int64, count=len(batch))
-        # A character of a key has up to four bytes; a few too many do no harm.
-        sizes += kpl.RECORD_OVERHEAD + 4 * max(map(len, batch.keys), default=0)
+        # Names of devices are about equally long. A few bytes too many or too few do no harm.
+        some = batch.keys[:1] if batch.own_keys else batch.keys
+        sizes += kpl.RECORD_OVERHEAD + max(len(key.encode()) for key in some)
         parts = (np.cumsum(sizes) - sizes) // kpl.MAX_AGGREGATE
         large = sizes > kpl.MAX_AGGREGATE
         new = np.ones(len(batch), dtype=np.bool_)

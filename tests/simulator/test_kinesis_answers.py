@@ -249,3 +249,15 @@ async def test_missing_permissions_are_told_before_anything_is_sent(code):
         f"stream s on http://127.0.0.1:{fake.port}: {code}: "
         "check the permissions of your credentials"
     )
+
+
+async def test_books_that_break_end_the_run_instead_of_leaving_it_waiting(readings):
+    def broken(_):
+        raise RuntimeError("the books are broken")
+
+    async with FakeKinesis() as fake:
+        target = Target.named("local", port=fake.port)
+        async with KinesisTransport(target, "s", broken) as transport:
+            transport.send(readings(3))
+            with pytest.raises(RuntimeError, match="the books are broken"):
+                await asyncio.wait_for(transport.drain(), 60)

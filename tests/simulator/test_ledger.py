@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetcast.errors import UsageError
+from fleetcast.errors import TargetError, UsageError
 from simulator import batch as batch_numbers
 from simulator import ledger
 from simulator.batch import Batch, batch_of
@@ -185,7 +185,9 @@ def test_a_part_that_cannot_be_written_is_told(started, monkeypatch):
     writer = writing(folder, scenario, run)
     monkeypatch.setattr(writer, "_folder", folder / "gone")
     writer.record(ack(readings_of(scenario, run, 25)))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(
+        TargetError, match=r"the ledger in .*gone cannot be written: .*No such file"
+    ):
         writer.close()
 
 

@@ -78,6 +78,25 @@ def test_what_is_late_leaves_later_and_its_lag_counts_from_then(faulty):
     assert sorted(late.tolist()) == list(range(103, 500, 10))
 
 
+class Late(Fleet):
+    """A fleet of whose readings every other is late."""
+
+    def blocks(self, *args, **more):
+        for block in super().blocks(*args, **more):
+            yield replace(block, delay_s=np.where(block.k % 2, LATE_S, 0.0))
+
+
+def test_what_comes_after_a_late_reading_does_not_wait_for_it(faulty):
+    schedule = Schedule(Late(faulty.scenario, faulty.run), Encoder(faulty.fleet, b"key"), 64)
+    schedule.refill(10_000, 10_000)
+    seen: set[int] = set()
+    for tick in range(100):
+        for batch in schedule.take(faulty.start_ns + tick * 10_000_000):
+            seen.update(batch.rows["k"].tolist())
+        # A reading is due every 10 ms.
+        assert seen == set(range(0, tick + 1, 2))
+
+
 def test_all_of_it_is_every_reading_but_those_that_are_never_sent(faulty):
     everything = taken(faulty, 100.0)
     numbers = Counter(everything.rows["k"].tolist())
