@@ -6,19 +6,25 @@ one another.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from simulator.rates.base import Shape
 from simulator.rates.profile import RateProfile
 from simulator.rates.shapes import (
     Constant,
     DiurnalRate,
-    Phase,
     Poisson,
     Ramp,
     SineRate,
     Spike,
     Steps,
-    Trace,
 )
+from simulator.rates.trace import Trace
+
+AnyShape = Constant | Poisson | Ramp | Steps | Spike | SineRate | DiurnalRate | Trace
+Phase = Annotated[AnyShape, Field(discriminator="shape")]
 
 __all__ = [
     "Constant", "DiurnalRate", "Phase", "Poisson", "Ramp", "RateProfile", "Shape", "SineRate",
