@@ -57,8 +57,12 @@ def free_port() -> int:
         return port
 
 
-def start(port: int | None = None) -> CloudInfo:
+def start(port: int | None = None, *, iam: bool = True) -> CloudInfo:
     """Starts the local cloud and waits until it serves; one that runs already is told as it is.
+
+    Args:
+        port: Where; `FLEETCAST_PORT` or 4566 if not given.
+        iam: Whether it enforces policies.
 
     Raises:
         TargetError: it did not start, or something else uses the port.
@@ -72,7 +76,10 @@ def start(port: int | None = None) -> CloudInfo:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "localcloud", "--port", str(port)],
+            [
+                *(sys.executable, "-m", "localcloud", "--port", str(port)),
+                *(() if iam else ("--no-iam",)),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -147,6 +154,8 @@ def describe(report: dict[str, Any]) -> list[str]:
             f"({report['max_memory_mib']} at most), {report['cpu_s']} CPU s"
         )
     ]
+    enforced = "enforced" if report["iam"]["enforced"] else "not enforced (--no-iam)"
+    lines.append(f"  IAM and key policies: {enforced}, {report['iam']['denied']} requests denied")
     for consumer in report["backlog"]:
         waits = ", ".join(f"{value} {unit}" for unit, value in consumer["waiting"].items())
         lines.append(f"  backlog of {consumer['consumer']}: {waits}")

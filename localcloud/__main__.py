@@ -20,12 +20,13 @@ def main() -> int:
     parser.add_argument("--host", default=LOCAL_HOST, help="loopback address (127.0.0.1)")
     parser.add_argument("--port", type=int, default=LOCAL_PORT, help="TCP port, 0 takes a free one")
     parser.add_argument("--region", default=LOCAL_REGION, help="AWS region to play")
+    parser.add_argument("--no-iam", action="store_true", help="enforce no policies")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
     try:
         _require_loopback(options.host)
-        _run(options.host, options.port, options.region)
+        _run(options.host, options.port, options.region, iam=not options.no_iam)
     except FleetcastError as error:
         print(f"localcloud: {error}", file=sys.stderr)  # noqa: T201 - a command's one line
         return error.exit_code
@@ -52,7 +53,7 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000)
 
 
-def _run(host: str, port: int, region: str) -> None:
+def _run(host: str, port: int, region: str, *, iam: bool) -> None:
     import uvloop  # noqa: PLC0415 - not needed to refuse bad arguments
 
     from localcloud.app import LocalCloud  # noqa: PLC0415
@@ -62,7 +63,7 @@ def _run(host: str, port: int, region: str) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
-        cloud = LocalCloud(host, port, region)
+        cloud = LocalCloud(host, port, region, iam=iam)
         logging.getLogger("localcloud").info("local cloud on %s", cloud.context.endpoint_url)
         try:
             await cloud.start()

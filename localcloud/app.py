@@ -19,6 +19,7 @@ from localcloud.admin import Admin
 from localcloud.clients import Clients
 from localcloud.cloudwatch.metrics import MetricStore
 from localcloud.cloudwatch.service import CloudWatchService
+from localcloud.cloudwatch.topics import guard_deliveries
 from localcloud.connection import Connection
 from localcloud.firehose.service import FirehoseService
 from localcloud.front import Front
@@ -50,17 +51,22 @@ class LocalCloud:
         host: Loopback address to listen on.
         port: Port; 0 takes a free one, see `port` after the start.
         region: Region to play.
+        iam: Whether IAM, resource and key policies are enforced.
     """
 
-    def __init__(self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION) -> None:
+    def __init__(
+        self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION, *, iam: bool = True
+    ) -> None:
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.metrics = MetricStore()
-        self.context = CloudContext(host, self.port, region, LOCAL_ACCOUNT, self.metrics)
+        self.context = CloudContext(host, self.port, region, LOCAL_ACCOUNT, self.metrics, iam=iam)
         self._clients = self.context.clients = Clients(self.context)
         self.kinesis = KinesisService(self.context)
         self._moto = MotoBackend()
         cloudwatch = CloudWatchService(self.context, self.metrics)
+        if iam:
+            guard_deliveries(self.context.access.delivery_refusal)
         self._polls = LongPolls(MotoGaps(self._moto, region, LOCAL_ACCOUNT), LOCAL_ACCOUNT)
         fallback = cloudwatch.watch(self._polls)
         logs = LogsService(self.context, fallback)
@@ -82,6 +88,7 @@ class LocalCloud:
                 self.context.faults.board,
             ),
             self.context.faults,
+            self.context.access,
             region,
         )
         self._server = _EmbeddedServer(
@@ -142,6 +149,7 @@ class LocalCloud:
         if self._serving is not None:
             await self._serving
         self._polls.close()
+        guard_deliveries(None)
         self._moto.close()
 
     def health(self) -> dict[str, Any]:
@@ -172,10 +180,10 @@ class LocalCloud:
             "services": services,
             "backlog": _backlog(services),
             "faults": self.context.faults.board.active(),
+            "iam": self.context.access.status(),
             "by_moto": "every other service and operation: control plane only",
             "unsupported": [
                 "IoT Core's MQTT broker and topic rules (their resources are kept, nothing runs)",
-                "IAM, KMS and S3 bucket policies are stored, not enforced",
             ],
         }
 

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from fleetcast.target import Target
+from localcloud.access.control import HEADER, acting_token
 
 if TYPE_CHECKING:
     from localcloud.seams import CloudContext
@@ -47,6 +48,7 @@ class Clients:
                 client = await self._open.enter_async_context(
                     self._target.client(service, **SETTINGS.get(service, {}))
                 )
+                client.meta.events.register("before-sign", _act)
                 self._made[service] = client
         return self._made[service]
 
@@ -54,3 +56,9 @@ class Clients:
         """Closes all of them."""
         self._made.clear()
         await self._open.aclose()
+
+
+def _act(request: Any, **_: Any) -> None:
+    token = acting_token()
+    if token:
+        request.headers[HEADER] = token

@@ -19,6 +19,7 @@ from localcloud.validation import check_request
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from localcloud.access.control import AccessControl
     from localcloud.admin import Admin
     from localcloud.connection import Connection
     from localcloud.faults.inject import Injector
@@ -78,6 +79,7 @@ class Front:
         fallback: Who answers the rest.
         admin: Who answers under `/_fleetcast/`.
         faults: Faults on requests.
+        access: Who may make which request.
         region: Region of requests that name none.
     """
 
@@ -87,12 +89,14 @@ class Front:
         fallback: Fallback,
         admin: Admin,
         faults: Injector,
+        access: AccessControl,
         region: str,
     ) -> None:
         self._services = services
         self._fallback = fallback
         self._admin = admin
         self._faults = faults
+        self._access = access
         self._region = region
         self._held_bytes = 0
 
@@ -213,15 +217,21 @@ class Front:
 
     async def _handle(self, request: Request) -> Response:
         service = self._services.get(request.service)
+        if request.service in _CHECKED_HERE:
+            check_request(request, _REFUSALS.get(request.service, "ValidationException"))
+        who = self._access.who(request)
+        if who is not None:
+            self._access.authorize(request, who)
         if service is not None:
-            if request.service in _CHECKED_HERE:
-                check_request(request, _REFUSALS.get(request.service, "ValidationException"))
             response = await service.handle(request)
             if response is not None:
                 if "x-amzn-requestid" not in response.headers:
                     response.headers["x-amzn-requestid"] = request_id()
+                self._access.changed(request)
                 return response
-        return await self._fallback.handle(request)
+        response = await self._fallback.handle(request)
+        self._access.changed(request)
+        return response
 
 
 def _service_of(headers: dict[str, str], query: str, default_region: str) -> tuple[str, str]:

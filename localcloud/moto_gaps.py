@@ -23,7 +23,7 @@ def store_bucket_policies_only() -> None:
     """Keeps moto from enforcing S3 bucket policies.
 
     It denies whatever a statement with a condition is about, met or not: the usual refusal of
-    requests without TLS would refuse every request. Policies are stored here, and none is enforced.
+    requests without TLS would refuse every request. `access` enforces them instead.
     """
     from moto.iam.access_control import PermissionResult  # noqa: PLC0415 - slow
     from moto.s3.models import FakeBucket  # noqa: PLC0415

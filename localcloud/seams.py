@@ -10,6 +10,7 @@ from binascii import b2a_base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from localcloud.access.control import AccessControl
 from localcloud.faults.board import FaultBoard
 from localcloud.faults.inject import Injector
 
@@ -188,7 +189,9 @@ class CloudContext:
         account_id: Account that it plays.
         metrics: Where engines publish their metrics.
         clients: Clients of the cloud itself, set by whoever runs it.
+        iam: Whether policies are enforced.
         faults: Faults on the calls that engines make without a request.
+        access: Who may do what.
     """
 
     host: str
@@ -197,10 +200,13 @@ class CloudContext:
     account_id: str
     metrics: MetricSink
     clients: Clients | None = None
+    iam: bool = True
     faults: Injector = field(init=False)
+    access: AccessControl = field(init=False)
 
     def __post_init__(self) -> None:
         self.faults = Injector(FaultBoard(), self.metrics)
+        self.access = AccessControl(self.account_id, self.region, enabled=self.iam)
 
     @property
     def endpoint_url(self) -> str:

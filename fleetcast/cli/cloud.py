@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ app = typer.Typer(
     epilog="Example: fleetcast cloud start && aws --endpoint-url http://127.0.0.1:4566 s3 ls",
 )
 
+NoIamOption = Annotated[
+    bool, typer.Option("--no-iam", help="Enforce no IAM, resource and key policies.")
+]
 app.add_typer(faults.app, name="fault")
 
 
@@ -25,11 +29,11 @@ def cloud(context: typer.Context) -> None:
 
 
 @app.command(epilog="Example: fleetcast cloud start --port 4566")
-def start(port: PortOption = None) -> None:
+def start(port: PortOption = None, no_iam: NoIamOption = False) -> None:
     """Start the local cloud and wait until it answers."""
     from fleetcast import cloudctl
 
-    info = cloudctl.start(port)
+    info = cloudctl.start(port, iam=not no_iam)
     typer.echo(f"local cloud on {info.endpoint_url} (pid {info.pid}, log {info.log})")
 
 

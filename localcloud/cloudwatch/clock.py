@@ -227,7 +227,9 @@ class AlarmClock:
         else:
             try:
                 sns = await self._context.client("sns")
-                await sns.publish(TopicArn=action, Subject=title, Message=message)
+                access = self._context.access
+                with access.acting(access.service("cloudwatch.amazonaws.com", alarm.arn)):
+                    await sns.publish(TopicArn=action, Subject=title, Message=message)
             except Exception as problem:  # noqa: BLE001 - recorded, as AWS records it
                 error = str(problem)
         summary = f"Successfully executed action {action}"

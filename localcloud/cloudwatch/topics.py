@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
 
@@ -20,8 +21,17 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "AWS/SNS"
 Delivery = tuple[str, str]
+# Why a topic may not deliver to an endpoint, by their ARNs; None where it may.
+Guard = Callable[[str, str], "str | None"]
 # moto delivers in threads, and the store is the event loop's: what was delivered waits here.
 _deliveries: deque[Delivery] = deque(maxlen=100_000)
+# moto's subscriptions are the process's, and so is who guards them.
+_guards: list[Guard] = []
+
+
+def guard_deliveries(guard: Guard | None) -> None:
+    """Lets `guard` decide from now on which deliveries to queues are made; None lets all."""
+    _guards[:] = [guard] if guard is not None else []
 
 
 class Fallback(Protocol):
@@ -76,6 +86,13 @@ class TopicMetrics:
         self._metrics.put(NAMESPACE, metric, value, unit=unit, dimensions={"TopicName": topic})
 
 
+def _require(topic_arn: str, queue_arn: str) -> None:
+    for guard in _guards:
+        refusal = guard(topic_arn, queue_arn)
+        if refusal is not None:
+            raise PermissionError(refusal)
+
+
 @functools.cache
 def _watch_deliveries() -> None:
     """Makes moto's subscriptions tell of what they deliver."""
@@ -92,6 +109,8 @@ def _watch_deliveries() -> None:
             _deliveries.append((topic, "NumberOfNotificationsFilteredOut"))
             return
         try:
+            if self.protocol == "sqs":
+                _require(self.topic_arn, self.endpoint)
             deliver(self, message, *args, **more)
         except Exception as error:  # noqa: BLE001 - of an endpoint; a publish succeeds all the same
             log.warning("topic %s could not deliver to %s: %s", topic, self.endpoint, error)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from localcloud.firehose.positions import Span
+    from localcloud.firehose.source import Source
     from localcloud.http import AwsError
     from localcloud.seams import CloudContext, StreamBatch, StreamSource
 
@@ -46,7 +47,7 @@ class Delivery:
         name: Name of the delivery stream.
         arn: Its ARN.
         destination: As `settings.checked` gives it.
-        source: ARN of the Kinesis stream to read, or None.
+        source: The Kinesis stream to read, or None.
 
     Attributes:
         destination: The settings in use.
@@ -62,7 +63,7 @@ class Delivery:
         name: str,
         arn: str,
         destination: dict[str, Any],
-        source: str | None = None,
+        source: Source | None = None,
     ) -> None:
         self._context = context
         self.name = name
@@ -71,7 +72,7 @@ class Delivery:
         self.version = 1
         self.last_error = ""
         self._streams = streams
-        self._source = source
+        self._source = source.arn if source else None
         self.positions = Positions(self._passed)
         self._numbers = itertools.count()
         self._errors = ErrorLog(context, arn)
@@ -79,7 +80,7 @@ class Delivery:
         self._failed = self._outlet(settings.error_output(destination), "")
         self._backup: Outlet | None = None
         self._outlets = [self._main, self._failed]
-        self._transform = Transform(context, name, arn, source, self)
+        self._transform = Transform(context, name, arn, self._source, self)
         self._delimiter = b""
         self._reader = (
             KinesisReader(context, streams, name, source, self.positions, self) if source else None
@@ -89,17 +90,19 @@ class Delivery:
         self._apply()
 
     def _outlet(self, output: settings.Output, metrics: str) -> Outlet:
-        def failed(error: Exception) -> None:
-            self.last_error = str(error)
+        def ended(error: Exception | None) -> None:
+            self.last_error = "" if error is None else str(error)
+            if error is None:
+                return
             given = self.destination
             if metrics == "BackupToS3":
                 given = given["S3BackupConfiguration"]
             self._errors.add(
                 given["CloudWatchLoggingOptions"], bucket_arn=given["BucketARN"],
-                version=self.version, error=s3_error(error),
+                version=self.version, error=s3_error(error), role_arn=given["RoleARN"],
             )  # fmt: skip
 
-        return Outlet(self._context, self.name, output, self.positions, metrics, failed)
+        return Outlet(self._context, self.name, output, self.positions, metrics, ended)
 
     # Settings
 
@@ -265,6 +268,7 @@ class Delivery:
             bucket_arn=self.destination["BucketARN"],
             version=self.version,
             error=(code, MESSAGES[code]),
+            role_arn=self.destination["RoleARN"],
             processor=function_arn,
         )
 

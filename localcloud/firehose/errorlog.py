@@ -33,7 +33,9 @@ class ErrorLog:
     def __init__(self, context: CloudContext, stream_arn: str) -> None:
         self._context = context
         self._stream_arn = stream_arn
-        self._waiting: deque[tuple[str, str, dict[str, Any]]] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[tuple[tuple[str, str, str], dict[str, Any]]] = deque(
+            maxlen=MAX_WAITING
+        )
         self._task: asyncio.Task[None] | None = None
 
     def add(
@@ -43,6 +45,7 @@ class ErrorLog:
         bucket_arn: str,
         version: int,
         error: tuple[str, str],
+        role_arn: str,
         processor: str = "",
     ) -> None:
         """Logs an error code and message, if `options` (CloudWatchLoggingOptions) ask for it."""
@@ -59,7 +62,8 @@ class ErrorLog:
         if processor:
             entry["processor"] = processor
         event = {"timestamp": int(time.time() * 1000), "message": json.dumps(entry)}
-        self._waiting.append((options["LogGroupName"], options["LogStreamName"], event))
+        where = (options["LogGroupName"], options["LogStreamName"], role_arn)
+        self._waiting.append((where, event))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write())
 
@@ -71,15 +75,16 @@ class ErrorLog:
     async def _write(self) -> None:
         logs = await self._context.client("logs")
         while self._waiting:
-            group, stream, event = self._waiting.popleft()
+            where, event = self._waiting.popleft()
             events = [event]
-            while self._waiting and self._waiting[0][:2] == (group, stream):
-                if len(events) == MAX_EVENTS:
-                    break
-                events.append(self._waiting.popleft()[2])
+            while self._waiting and self._waiting[0][0] == where and len(events) < MAX_EVENTS:
+                events.append(self._waiting.popleft()[1])
+            group, stream, role_arn = where
+            access = self._context.access
             try:
-                await logs.put_log_events(
-                    logGroupName=group, logStreamName=stream, logEvents=events
-                )
+                with access.acting(access.role(role_arn, self._stream_arn.rpartition("/")[2])):
+                    await logs.put_log_events(
+                        logGroupName=group, logStreamName=stream, logEvents=events
+                    )
             except Exception as error:  # noqa: BLE001 - delivery goes on without its log
                 log.warning("%s: errors not logged to %s: %s", self._stream_arn, group, error)

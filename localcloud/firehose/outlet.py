@@ -71,7 +71,7 @@ class Outlet:
         output: How objects are made; may be changed at any time.
         positions: Told of what is written.
         metrics: Begin of the names of the metrics, such as `DeliveryToS3`; empty for none.
-        failed: Called with the error of a refused object.
+        ended: Called after every attempt, with the error of an object that was refused.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Outlet:
         output: Output,
         positions: Positions,
         metrics: str,
-        failed: Callable[[Exception], None],
+        ended: Callable[[Exception | None], None],
     ) -> None:
         self._context = context
         self._name = name
@@ -89,7 +89,7 @@ class Outlet:
         self.version = 1
         self._positions = positions
         self._metrics = metrics
-        self._failed = failed
+        self._ended = ended
         self._buffer = Buffer()
         self._pending: Buffer | None = None
         self._changed = asyncio.Event()
@@ -185,11 +185,12 @@ class Outlet:
             await self._put_object(s3, buffer)
         except Exception as error:  # noqa: BLE001 - kept and tried again
             log.warning("delivery stream %s: %s", self._name, error)
-            self._failed(error)
+            self._ended(error)
             self._measure("Success", 0)
             return False
         for span, count in buffer.spans.items():
             self._positions.settle(span, count)
+        self._ended(None)
         self.objects += 1
         self.records += len(buffer.parts)
         self._measure("Success", 1)
@@ -212,7 +213,9 @@ class Outlet:
             else {}
         )
         key = output.evaluated_prefix(oldest) + name + output.extension
-        await s3.put_object(Bucket=output.bucket, Key=key, Body=body, **extra)
+        access = self._context.access
+        with access.acting(access.role(output.role_arn, self._name)):
+            await s3.put_object(Bucket=output.bucket, Key=key, Body=body, **extra)
 
     def measure_freshness(self) -> None:
         """Tells the age of the oldest record that is not in S3 yet."""

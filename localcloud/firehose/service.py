@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from localcloud.arn import arn
 from localcloud.firehose import settings
 from localcloud.firehose.delivery import Delivery
+from localcloud.firehose.source import Source
 from localcloud.firehose.throttle import Throttle, quota_of
 from localcloud.http import AwsError, Response, json_response
 
@@ -159,10 +160,11 @@ class FirehoseService:
             )
         context = self._context
         tags = _tags(body.get("Tags") or ())
+        self._check_roles(destination, source)
         stream_arn = arn("firehose", context.region, context.account_id, f"deliverystream/{name}")
         engine = Delivery(
             context, self._streams, name, stream_arn, destination,
-            source["KinesisStreamARN"] if source else None,
+            Source(source["KinesisStreamARN"], source["RoleARN"]) if source else None,
         )  # fmt: skip
         throttle = Throttle(quota_of(context.region))
         stream = DeliveryStream(name, stream_arn, kind, source, engine, throttle, tags=tags)
@@ -175,6 +177,15 @@ class FirehoseService:
         engine.begin()
         self._delivery_streams[name] = stream
         return {"DeliveryStreamARN": stream.arn}
+
+    def _check_roles(self, destination: dict[str, Any], source: dict[str, Any] | None) -> None:
+        """Refuses roles that Firehose may not assume."""
+        given = [destination, destination.get("S3BackupConfiguration"), source]
+        for role in {one["RoleARN"] for one in given if one}:
+            if not self._context.access.may_assume(role, "firehose.amazonaws.com"):
+                raise settings.invalid(
+                    f"Firehose is unable to assume role {role}. Please check the role provided."
+                )
 
     async def _describe(self, body: dict[str, Any]) -> dict[str, Any]:
         stream = self._find(body)
@@ -254,6 +265,7 @@ class FirehoseService:
         destination = settings.checked({**before, **update})
         if before["S3BackupMode"] == "Enabled" and destination["S3BackupMode"] != "Enabled":
             raise settings.invalid("S3BackupMode cannot be disabled once it is enabled")
+        self._check_roles(destination, None)
         stream.engine.change(destination)
         stream.updated_s = time.time()
         return {}

@@ -59,6 +59,7 @@ class Output:
         extension: End of the key.
         key_arn: KMS key, or empty.
         zone: Time zone of the times in keys.
+        role_arn: Role that writes them.
     """
 
     bucket: str
@@ -71,6 +72,7 @@ class Output:
     extension: str
     key_arn: str
     zone: dt.tzinfo
+    role_arn: str
 
     def evaluated_prefix(self, moment: dt.datetime) -> str:
         """The prefix for an object whose oldest record arrived at `moment` (in `zone`)."""
@@ -87,6 +89,7 @@ class Transformation:
     retries: int
     max_bytes: int
     interval_s: float
+    role_arn: str
 
 
 def main_output(destination: dict[str, Any]) -> Output:
@@ -121,6 +124,7 @@ def _output(given: dict[str, Any], error_type: str = "") -> Output:
         extension=given.get("FileExtension") or EXTENSIONS[compression],
         key_arn=encryption.get("AWSKMSKeyARN", ""),
         zone=_zone(given.get("CustomTimeZone") or "UTC"),
+        role_arn=given["RoleARN"],
     )
 
 
@@ -151,6 +155,7 @@ def transformation(destination: dict[str, Any]) -> Transformation | None:
         int(_number(parameters, "NumberOfRetries", "3", 0, _MAX_RETRIES)),
         int(_number(parameters, "BufferSizeInMBs", "1", 0.2, 3) * MIB),
         _number(parameters, "BufferIntervalInSeconds", "60", 0, 900),
+        parameters.get("RoleArn") or destination["RoleARN"],
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from localcloud.access.needs import READ, stream_need
 from localcloud.http import AwsError
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ IDLE_S = 20.0
 RETRY_S = 1.0
 # Between reads of a shard: five a second are what a shard allows, and Firehose is no hurried reader.
 PAUSE_S = 0.2
+
+
+class Source(NamedTuple):
+    """A Kinesis stream, and the role that reads it; ARNs."""
+
+    arn: str
+    role_arn: str
 
 
 class Intake(Protocol):
@@ -45,7 +53,7 @@ class KinesisReader:
         context: The cloud.
         streams: Reads of streams.
         name: Name of the delivery stream.
-        arn: ARN of the source.
+        source: What is read.
         positions: Where each shard is; told of what is read by who takes it.
         intake: Who takes the records.
     """
@@ -55,7 +63,7 @@ class KinesisReader:
         context: CloudContext,
         streams: StreamSource,
         name: str,
-        arn: str,
+        source: Source,
         positions: Positions,
         intake: Intake,
     ) -> None:
@@ -63,7 +71,8 @@ class KinesisReader:
         self._streams = streams
         self._where = {"DeliveryStreamName": name}
         self._name = name
-        self._arn = arn
+        self._arn = source.arn
+        self._acting = context.access.role(source.role_arn, name)
         self._positions = positions
         self._intake = intake
         self._finished: set[str] = set()
@@ -106,6 +115,7 @@ class KinesisReader:
         while True:
             self._reshard.clear()
             try:
+                self._require("kinesis:DescribeStream", ())
                 self._start_readers(self._streams.shard_ids(self._arn))
             except AwsError as error:
                 self._intake.source_failed(error)
@@ -152,6 +162,7 @@ class KinesisReader:
             self._measure("KinesisMillisBehindLatest", 0, "Milliseconds")
             return False
         await self._intake.room()
+        self._require("kinesis:GetRecords", READ)
         batch = self._streams.read(self._arn, shard, position, READ_LIMIT, READ_BYTES)
         self._intake.take_batch(shard, batch)
         if batch.datas:
@@ -162,6 +173,19 @@ class KinesisReader:
             self._measure("KinesisMillisBehindLatest", batch.behind_ms, "Milliseconds")
             await asyncio.sleep(PAUSE_S)
         return batch.shard_ended
+
+    def _require(self, action: str, key_actions: tuple[str, ...]) -> None:
+        """Refuses what the role may not do.
+
+        Raises:
+            AwsError: AccessDeniedException, or KMSAccessDeniedException.
+        """
+        access = self._context.access
+        if access.enabled:
+            arn, policy, key = access.needs.streams({"StreamARN": self._arn})
+            access.require(
+                "kinesis", stream_need(action, arn, policy, key, key_actions), self._acting
+            )
 
     def _measure(self, name: str, value: float, unit: str = "Count") -> None:
         self._context.metrics.put("AWS/Firehose", name, value, unit=unit, dimensions=self._where)

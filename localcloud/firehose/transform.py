@@ -284,7 +284,9 @@ class Transform:
         attempts = 0
         while True:
             attempts += 1
-            code, answer = await self._invoke(settings.function_arn, body)
+            access = self._context.access
+            with access.acting(access.role(settings.role_arn, self._name)):
+                code, answer = await self._invoke(settings.function_arn, body)
             if not code:
                 returned, code = parse_answer(answer, batch)
             if not code:

@@ -223,12 +223,13 @@ class Delivery:
         attempt = 0
         while True:
             try:
-                await self._destinations.send(
-                    str(self._on_failure),
-                    document,
-                    folder=f"{mapping.uuid}/{shard}",
-                    payload=event(items),
-                )
+                with mapping.context.access.acting(mapping.function.acting):
+                    await self._destinations.send(
+                        str(self._on_failure),
+                        document,
+                        folder=f"{mapping.uuid}/{shard}",
+                        payload=event(items),
+                    )
             except Exception as error:  # noqa: BLE001 - nothing may be lost: it is tried again
                 attempt += 1
                 mapping.last_result = f"PROBLEM: on-failure destination: {error}"

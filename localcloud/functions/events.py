@@ -190,9 +190,10 @@ class EventQueue:
     async def _tell(self, event: Event, target: str, document: dict[str, Any]) -> None:
         for attempt in range(SEND_ATTEMPTS):
             try:
-                await self._destinations.send(
-                    target, document, folder=f"async/{event.function.name}"
-                )
+                with self._context.access.acting(event.function.acting):
+                    await self._destinations.send(
+                        target, document, folder=f"async/{event.function.name}"
+                    )
             except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
                 log.warning("destination %s of %s: %s", target, event.function.name, error)
                 await asyncio.sleep(0.1 * 2**attempt)
@@ -204,15 +205,16 @@ class EventQueue:
         message = "the event was not run" if result is None else _message(result)
         code = "200" if result is not None else "429"
         try:
-            await self._destinations.message(
-                target,
-                event.body.decode(),
-                {
-                    "RequestID": ("String", event.request_id),
-                    "ErrorCode": ("Number", code),
-                    "ErrorMessage": ("String", message[:1024] or "none"),
-                },
-            )
+            with self._context.access.acting(event.function.acting):
+                await self._destinations.message(
+                    target,
+                    event.body.decode(),
+                    {
+                        "RequestID": ("String", event.request_id),
+                        "ErrorCode": ("Number", code),
+                        "ErrorMessage": ("String", message[:1024] or "none"),
+                    },
+                )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
             log.warning("dead-letter queue %s of %s: %s", target, event.function.name, error)
             self._count(event, "DeadLetterErrors")

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetcast.target import LOCAL_ACCESS_KEY, LOCAL_SECRET_KEY
 from localcloud.environment import whole_number
 from localcloud.functions.function_settings import SETTINGS
 from localcloud.functions.platform_log import PlatformLog
@@ -26,6 +25,7 @@ from localcloud.functions.runtime import Environment, EnvironmentSettings
 from localcloud.http import AwsError
 
 if TYPE_CHECKING:
+    from localcloud.access.control import Acting, Credentials
     from localcloud.functions.logs import FunctionLogs
     from localcloud.functions.runtime import Result
     from localcloud.seams import CloudContext
@@ -73,6 +73,8 @@ class Function:
     in_use: int = 0
     closed: bool = False
     folder: Path | None = None
+    _credentials: Credentials | None = None
+    _old_credentials: Credentials | None = None
     _old_folders: list[Path] = field(default_factory=list)
     _generation: int = 0
     _idle: list[Environment] = field(default_factory=list)
@@ -101,15 +103,37 @@ class Function:
             # Environments that are busy still import from it.
             self._old_folders.append(old)
 
+    @property
+    def acting(self) -> Acting:
+        """Who it is to others: a session of its role."""
+        return self.context.access.role(self.settings.get("Role") or "", self.name)
+
     def update(self, body: dict[str, Any]) -> None:
-        """Changes settings."""
+        """Changes settings.
+
+        Raises:
+            AwsError: InvalidParameterValueException, where Lambda may not assume the role.
+        """
+        role = body.get("Role")
+        if role and not self.context.access.may_assume(role, "lambda.amazonaws.com", self.arn):
+            raise AwsError(
+                "InvalidParameterValueException",
+                "The role defined for the function cannot be assumed by Lambda.",
+            )
         self.settings.update({k: v for k, v in body.items() if k in SETTINGS and v is not None})
         self._changed()
 
     def _changed(self) -> None:
         self._generation += 1
+        self._take_credentials_back()
         self.revision = str(uuid.uuid4())
         self.modified = dt.datetime.now(dt.UTC)
+
+    def _take_credentials_back(self) -> None:
+        """Environments that are busy go on with the last ones until the next change."""
+        if self._old_credentials is not None:
+            self.context.access.forget(self._old_credentials.access_key_id)
+        self._old_credentials, self._credentials = self._credentials, None
 
     def describe(self) -> dict[str, Any]:
         """The API's FunctionConfiguration structure."""
@@ -222,6 +246,9 @@ class Function:
     def _new_environment(self) -> Environment:
         if self.folder is None:
             raise AwsError("ResourceNotReadyException", f"function {self.name} has no code")
+        if self._credentials is None:
+            self._credentials = self.context.access.credentials(self.acting)
+        credentials = self._credentials
         logging = self.describe()["LoggingConfig"]
         group = logging["LogGroup"]
         stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}"
@@ -242,8 +269,9 @@ class Function:
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{self.settings['Runtime']}",
             "AWS_REGION": self.context.region,
             "AWS_DEFAULT_REGION": self.context.region,
-            "AWS_ACCESS_KEY_ID": LOCAL_ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": LOCAL_SECRET_KEY,
+            "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+            "AWS_SESSION_TOKEN": credentials.session_token,
             "AWS_ENDPOINT_URL": self.context.endpoint_url,
             **((self.settings.get("Environment") or {}).get("Variables") or {}),
         }
@@ -260,7 +288,7 @@ class Function:
                 int(self.settings.get("MemorySize", 128)),
             ),
             PlatformLog(
-                lambda line: self.logs.add(group, stream, line),
+                lambda line: self._log(group, stream, line),
                 self.name,
                 self.settings["Runtime"],
                 logging["LogFormat"],
@@ -268,6 +296,14 @@ class Function:
             ),
             self._generation,
         )
+
+    def _log(self, group: str, stream: str, line: str) -> None:
+        """Writes a line, where the function's role may."""
+        refusal = self.context.access.log_refusal(self.acting, group, stream)
+        if refusal is None:
+            self.logs.add(group, stream, line)
+        else:
+            self.logs.refuse(group, refusal)
 
     async def reap(self) -> None:
         """Ends environments that nobody has used for a while."""
@@ -287,6 +323,8 @@ class Function:
     async def close(self) -> None:
         """Ends all processes and removes the code."""
         self.closed = True
+        self._take_credentials_back()
+        self._take_credentials_back()
         for environment in list(self._all):
             await environment.kill()
         self._all.clear()

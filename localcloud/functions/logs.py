@@ -40,6 +40,7 @@ class FunctionLogs:
         self.emf_samples = 0
         self.emf_malformed = 0
         self.dropped = 0
+        self._told: set[str] = set()
 
     async def start(self) -> None:
         """Starts writing."""
@@ -69,6 +70,13 @@ class FunctionLogs:
             self.dropped += 1
         self._lines.append((group, stream, int(time.time() * 1000), line))
         self._size += len(line)
+
+    def refuse(self, group: str, reason: str) -> None:
+        """Drops a line that its function may not write; AWS does so in silence, this log tells."""
+        self.dropped += 1
+        if reason not in self._told:
+            self._told.add(reason)
+            log.warning("log lines for %s are dropped: %s", group, reason)
 
     async def _run(self) -> None:
         while True:

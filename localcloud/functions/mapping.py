@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from localcloud.access.needs import READ, stream_need
 from localcloud.functions.delivery import Delivery
 from localcloud.functions.filters import RecordFilter
 from localcloud.functions.kinesis_event import encoder
@@ -23,6 +24,8 @@ from localcloud.functions.windows import Window
 from localcloud.http import AwsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from localcloud.functions.function import Function
     from localcloud.seams import CloudContext, StreamSource
 
@@ -198,6 +201,23 @@ class EventSourceMapping:
                 continue
         return total
 
+    def read_refusal(self, actions: Sequence[str] = ("kinesis:GetRecords",)) -> str | None:
+        """Why the function's role may not read the stream; None where it may."""
+        access = self.context.access
+        if not access.enabled:
+            return None
+        arn, policy, key = access.needs.streams({"StreamARN": self.source})
+        try:
+            for action in actions:
+                need = stream_need(action, arn, policy, key, READ if action in actions[:1] else ())
+                access.require("kinesis", need, self.function.acting)
+        except AwsError as error:
+            return error.message
+        return None
+
+    def _problem(self, what: str) -> None:
+        self.last_result = f"PROBLEM: {what}"
+
     def count(self, metric: str, events: int) -> None:
         """Publishes one of the metrics that MetricsConfig asks for."""
         if events and _METRICS in ((self.settings.get("MetricsConfig") or {}).get("Metrics") or ()):
@@ -288,6 +308,8 @@ class EventSourceMapping:
                 int(settings["TumblingWindowInSeconds"]),
                 RecordFilter(settings.get("FilterCriteria")),
                 encoder(shard, self.source, self.context.region, role),
+                self.read_refusal,
+                self._problem,
             ),
             known.positions[shard],
             deliver=Delivery(self, settings).deliver,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from localcloud.access.needs import READ_STREAM
 from localcloud.functions import mapping_settings
 from localcloud.functions.mapping import EventSourceMapping
 from localcloud.functions.paging import page
@@ -124,6 +125,7 @@ class MappingApi:
             enabled=body.get("Enabled") is not False,
             tags=dict(body.get("Tags") or {}),
         )
+        _check_role(mapping)
         mapping.begin()
         self.mappings[mapping.uuid] = mapping
         return json_response({**mapping.describe(), "State": "Creating"}, 202, JSON)
@@ -159,3 +161,29 @@ class MappingApi:
         mapping.streams.forget(mapping.source, mapping.uuid)
         self.mappings.pop(mapping.uuid, None)
         return json_response({**mapping.describe(), "State": "Deleting"}, 202, JSON)
+
+
+def _check_role(mapping: EventSourceMapping) -> None:
+    """Refuses a mapping whose function's role may not read its stream or tell of its failures."""
+    if mapping.read_refusal(READ_STREAM) is not None:
+        raise AwsError(
+            "InvalidParameterValueException",
+            f"Cannot access stream {mapping.source}. Please ensure the role can perform the "
+            "GetRecords, GetShardIterator, DescribeStream, ListShards Actions on your stream in "
+            "IAM.",
+        )
+    access = mapping.context.access
+    on_failure = (mapping.settings.get("DestinationConfig") or {}).get("OnFailure") or {}
+    target = str(on_failure.get("Destination") or "")
+    service = target.split(":")[2] if target.count(":") > 1 else ""
+    if not access.enabled or service not in {"sqs", "sns"}:
+        return
+    action = {"sqs": "sqs:SendMessage", "sns": "sns:Publish"}[service]
+    try:
+        access.require(service, access.needs.destination(target), mapping.function.acting)
+    except AwsError as error:
+        verb, kind = action.partition(":")[2], service.upper()
+        raise AwsError(
+            "InvalidParameterValueException",
+            f"The provided execution role does not have permissions to call {verb} on {kind}",
+        ) from error

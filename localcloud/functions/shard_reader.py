@@ -43,6 +43,8 @@ class Reading:
         window_s: Length of tumbling windows; 0 for none.
         records: Which records are delivered.
         encode: Gives a record's text in events.
+        refusal: Why the stream may not be read at the moment; None where it may.
+        refused: Is told of that.
     """
 
     source: str
@@ -53,6 +55,8 @@ class Reading:
     window_s: int
     records: RecordFilter
     encode: Callable[[StreamRecord], bytes]
+    refusal: Callable[[], str | None]
+    refused: Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -136,6 +140,11 @@ class ShardReader:
                 self._wake()
                 if all(lane.lowest is None for lane in self._lanes):
                     self._idle()
+                continue
+            refusal = how.refusal()
+            if refusal is not None:
+                how.refused(refusal)
+                await asyncio.sleep(POLL_S)
                 continue
             batch = self._streams.read(how.source, how.shard, self._position, limit, MAX_READ_BYTES)
             taken = 0

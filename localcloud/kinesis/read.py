@@ -176,6 +176,14 @@ class Reader:
             },
         )
 
+    def stream_of(self, body: dict[str, Any]) -> Stream:
+        """The stream of a ShardIterator.
+
+        Raises:
+            AwsError: it is none, or expired.
+        """
+        return self._from_iterator(body)[0]
+
     def _exceeded(self, stream: Stream, shard: Shard) -> AwsError:
         return AwsError(
             "ProvisionedThroughputExceededException",

@@ -60,7 +60,8 @@ class KinesisService:
         self._writer = Writer(self._control, self._memory, self._meter, context.account_id)
         self._reader = Reader(self._control, self._meter, context.account_id)
         self._account = Account(self._control)
-        consumers = Consumers(self._control)
+        self._consumers = consumers = Consumers(self._control)
+        context.access.needs.streams = self._protected
         self._subscriptions = Subscriptions(self._control, consumers, self._meter)
         self._task: asyncio.Task[None] | None = None
         self._operations: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -167,6 +168,26 @@ class KinesisService:
         """The KMS key of a stream by its ARN; empty where it has none, or there is no stream."""
         stream = self._control.streams.get(stream_arn.rpartition("/")[2])
         return (stream.key_id or "") if stream else ""
+
+    def _protected(self, body: dict[str, Any]) -> tuple[str, str | None, str]:
+        """(ARN, policy, key) of the stream or consumer that a request is about."""
+        try:
+            if body.get("ConsumerARN"):
+                stream, consumer = self._consumers.find(body)
+                return consumer.arn, consumer.policy, stream.key_id or ""
+            if body.get("ShardIterator"):
+                stream = self._reader.stream_of(body)
+            elif body.get("ResourceARN"):
+                stream = self._control.by_arn(body["ResourceARN"].partition("/consumer/")[0])
+            else:
+                stream = self._control.find(body)
+        except (AwsError, KeyError):
+            # What is not there is refused as such, where it is asked for on its name.
+            name = body.get("StreamARN") or body.get("StreamName") or ""
+            region, account = self._context.region, self._context.account_id
+            prefix = f"arn:aws:kinesis:{region}:{account}:stream/"
+            return (name if ":" in name else prefix + name) if name else "*", None, ""
+        return stream.arn, stream.policy, stream.key_id or ""
 
     # The seam for engines
 

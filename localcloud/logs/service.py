@@ -84,6 +84,8 @@ class LogsService:
         """Answers a request."""
         if request.operation == "TestMetricFilter":
             return self._test(request.json())
+        if request.operation in {"CreateLogGroup", "AssociateKmsKey"}:
+            self._check_key(request.json())
         after = self._after.get(request.operation)
         if after is None:
             return None
@@ -95,6 +97,19 @@ class LogsService:
         if response.status < _OK:
             after(body)
         return response
+
+    def _check_key(self, body: dict[str, Any]) -> None:
+        """Refuses a key that CloudWatch Logs may not use for the group."""
+        group, key = body.get("logGroupName"), body.get("kmsKeyId")
+        if group and key and self._context.access.log_key_refusal(group, key) is not None:
+            arn = (
+                f"arn:aws:logs:{self._context.region}:{self._context.account_id}:log-group:{group}"
+            )
+            raise AwsError(
+                "InvalidParameterException",
+                "The specified KMS key does not exist or is not allowed to be used with Arn "
+                f"'{arn}'",
+            )
 
     async def write(self, group: str, stream: str, events: Sequence[tuple[int, str]]) -> None:
         """See `LogSink`."""

@@ -94,7 +94,8 @@ class StreamHandle:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cloud() -> AsyncIterator[Cloud]:
-    async with LocalCloud(port=0) as local, AsyncExitStack() as open_clients:
+    # Roles are made up in these tests; those of test_access.py are not.
+    async with LocalCloud(port=0, iam=False) as local, AsyncExitStack() as open_clients:
         yield Cloud(local, open_clients)
 
 
@@ -385,7 +386,7 @@ def blocking_port() -> Iterator[int]:
         try:
             loop, end = asyncio.get_running_loop(), asyncio.Event()
             ended.append(lambda: loop.call_soon_threadsafe(end.set))
-            async with LocalCloud(port=0) as local:
+            async with LocalCloud(port=0, iam=False) as local:
                 started.put(local)
                 await end.wait()
         except BaseException as error:
