@@ -1,4 +1,4 @@
-"""Errors of Terraform whose cause is known, with what to do about them."""
+"""Errors of both engines whose cause is known, with what to do about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stack.deploy.access import CLOSED, CLOSED_TOLD
 
 
 def explain(error: str) -> str:
-    """An error of Terraform, with what to do where the cause is known."""
+    """An error of Terraform or of AWS, with what to do where the cause is known."""
     for pattern, told in _EXPLAINED:
         if pattern.search(error):
             return f"{told} ({error})"
@@ -40,7 +40,10 @@ _EXPLAINED = (
         ),
     ),
     (
-        re.compile(r"UpdateShardCount.*(LimitExceeded|InvalidArgument|ValidationException)"),
+        re.compile(
+            r"UpdateShardCount.*(LimitExceeded|InvalidArgument|ValidationException)|"
+            r"(LimitExceeded|InvalidArgument|ValidationException).*UpdateShardCount"
+        ),
         (
             "Kinesis refused the number of shards: it takes twice as many or half as many at a time, "
             "within the account's limit"

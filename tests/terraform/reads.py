@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+import botocore.session
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from stack.alarms import ALARM_NAMES
@@ -35,7 +37,8 @@ Call = tuple[str, str, dict[str, Any]]
 
 # Members that are other in each deployment.
 _OWN = {
-    "AlarmConfigurationUpdatedTimestamp", "CurrentKeyMaterialId", "GenerationId", "LastProcessingResult", "RevisionId", "RoleId", "RoleLastUsed",
+    "AlarmConfigurationUpdatedTimestamp", "CurrentKeyMaterialId", "GenerationId",
+    "LastProcessingResult", "PublicKey", "RevisionId", "RoleId", "RoleLastUsed",
     "StateReason", "StateReasonData", "StateTransitionedTimestamp", "StateUpdatedTimestamp",
     "StateValue", "StateTransitionTime", "VersionId", "VersionIdsToStages", "generationId",
     "SecretString", "StartingSequenceNumber",
@@ -149,6 +152,34 @@ def calls(environment: str, found: dict[str, str]) -> list[Call]:
     return made
 
 
+def more_calls(made: list[Call]) -> list[Call]:
+    """Every other call that describes, gets or lists, and asks for nothing but the same names.
+
+    The models of the services say what there is, so that none is forgotten; what one refuses, as
+    for a function URL that there is not, it must refuse after both engines.
+    """
+    session = botocore.session.get_session()
+    called = {(service, operation) for service, operation, _ in made}
+    more: list[Call] = []
+    for service in sorted({service for service, _, _ in made}):
+        model = session.get_service_model(service)
+        for name in model.operation_names:
+            operation = xform_name(name)
+            if not name.startswith(("Describe", "Get", "List")) or (service, operation) in called:
+                continue
+            asked = model.operation_model(name).input_shape
+            needed = set(asked.required_members) if asked else set()
+            given = [
+                {key: arguments[key] for key in sorted(needed)}
+                for asked_service, _, arguments in made
+                if asked_service == service and needed and needed <= arguments.keys()
+            ]
+            # The same names once, whatever call they are from.
+            different = {json.dumps(arguments): arguments for arguments in given}
+            more += [(service, operation, arguments) for arguments in different.values()]
+    return more
+
+
 # Every list of an account that may have something of the stack in it, and where its answer has it.
 LISTS = (
     ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
@@ -240,7 +271,8 @@ class Account:
             told = await self.ask("sqs", "get_queue_url", {"QueueName": name(queue)})
             found[f"{queue} url"] = told["QueueUrl"]
         answers = {}
-        for service, operation, given in calls(environment, found):
+        asked = calls(environment, found)
+        for service, operation, given in [*asked, *more_calls(asked)]:
             label = f"{service} {operation} {' '.join(map(str, given.values()))}"
             answers[_masked_text(label)] = masked(await self.ask(service, operation, given))
         return answers

@@ -21,6 +21,7 @@ from stack.deploy.builtin.expressions import resolve
 from stack.deploy.builtin.plan import Plan, Wanted, read_plan
 from stack.deploy.builtin.state import Entry, State
 from stack.deploy.builtin.types import TYPES
+from stack.deploy.explain import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -166,7 +167,7 @@ class _Application:
             try:
                 verb = await self._bring(wanted)
             except (ClientError, BotoCoreError, OSError) as error:
-                raise TargetError(f"{address}: {_plain(error)}") from error
+                raise TargetError(f"{address}: {explain(_plain(error))}") from error
             self._progress(f"{verb} {address} ({time.monotonic() - began:.1f} s)")
 
     async def preview(self) -> list[str]:
@@ -271,7 +272,7 @@ async def _delete(
         try:
             await TYPES[entry.type].delete(clients, entry.attributes)
         except (ClientError, BotoCoreError, OSError) as error:
-            raise TargetError(f"deleting {address}: {_plain(error)}") from error
+            raise TargetError(f"deleting {address}: {explain(_plain(error))}") from error
         state.remove(address)
         progress(f"deleted {address}")
 
