@@ -8,10 +8,12 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
 
+from localcloud.access.documents import SERVICES, check_document
 from localcloud.admin import PREFIX
 from localcloud.connection import CONNECTION
 from localcloud.faults.inject import ConnectionDropped
 from localcloud.http import AwsError, Request, Response, request_id
+from localcloud.naming import operation_of
 from localcloud.rendering import render_error
 from localcloud.streaming import send_stream
 from localcloud.validation import check_request
@@ -219,6 +221,8 @@ class Front:
         service = self._services.get(request.service)
         if request.service in _CHECKED_HERE:
             check_request(request, _REFUSALS.get(request.service, "ValidationException"))
+        if self._access.enabled and request.service in SERVICES and request.method != "GET":
+            check_document(request, operation_of(request))
         who = self._access.who(request)
         if who is not None:
             self._access.authorize(request, who)

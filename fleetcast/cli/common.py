@@ -28,6 +28,16 @@ PortOption = Annotated[
     int | None,
     typer.Option("--port", help="TCP port; FLEETCAST_PORT or 4566 if not given.", min=1, max=65535),
 ]
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="A YAML file, or the name of a ready scenario.")
+]
+DevicesOption = Annotated[int | None, typer.Option("--devices", help="Number of devices.")]
+RateOption = Annotated[
+    str | None, typer.Option("--rate", help="Peak rate, such as 2000/s; the shape is kept.")
+]
+DurationOption = Annotated[
+    str | None, typer.Option("--duration", help="Length, such as 30s; the shape is stretched.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

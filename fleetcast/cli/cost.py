@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetcast.cli.common import EnvOption, JsonOption, RegionOption
+from fleetcast.cli.common import (
+    DevicesOption,
+    DurationOption,
+    EnvOption,
+    JsonOption,
+    RateOption,
+    RegionOption,
+    ScenarioArgument,
+)
 from fleetcast.cli.settings import SetOption, stack_settings
 
 if TYPE_CHECKING:
@@ -22,16 +30,12 @@ def register(app: typer.Typer) -> None:
 
 
 def cost(
-    scenario: Annotated[str, typer.Argument(help="A YAML file, or the name of a ready scenario.")],
+    scenario: ScenarioArgument,
     env: EnvOption = "dev",
     region: RegionOption = None,
-    devices: Annotated[int | None, typer.Option("--devices", help="Number of devices.")] = None,
-    rate: Annotated[
-        str | None, typer.Option("--rate", help="Peak rate, such as 2000/s; the shape is kept.")
-    ] = None,
-    duration: Annotated[
-        str | None, typer.Option("--duration", help="Length, such as 30s; the shape is stretched.")
-    ] = None,
+    devices: DevicesOption = None,
+    rate: RateOption = None,
+    duration: DurationOption = None,
     set_: SetOption = None,
     prices: Annotated[
         Path | None, typer.Option("--prices", help="YAML file with prices of your own.")

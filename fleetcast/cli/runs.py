@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetcast.cli.common import EnvOption, JsonOption, RegionOption, TargetOption, run_async
+from fleetcast.cli.common import (
+    DevicesOption,
+    DurationOption,
+    EnvOption,
+    JsonOption,
+    RateOption,
+    RegionOption,
+    ScenarioArgument,
+    TargetOption,
+    run_async,
+)
 
 if TYPE_CHECKING:
     from fleetcast.verify import Verdict
@@ -28,17 +38,13 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    scenario: Annotated[str, typer.Argument(help="A YAML file, or the name of a ready scenario.")],
+    scenario: ScenarioArgument,
     target: TargetOption = "local",
     env: EnvOption = "dev",
     region: RegionOption = None,
-    devices: Annotated[int | None, typer.Option("--devices", help="Number of devices.")] = None,
-    rate: Annotated[
-        str | None, typer.Option("--rate", help="Peak rate, such as 2000/s; the shape is kept.")
-    ] = None,
-    duration: Annotated[
-        str | None, typer.Option("--duration", help="Length, such as 30s; the shape is stretched.")
-    ] = None,
+    devices: DevicesOption = None,
+    rate: RateOption = None,
+    duration: DurationOption = None,
     transport: Annotated[
         str,
         typer.Option(

@@ -8,11 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fleetcast.cli.common import JsonOption, help_if_nothing_asked
+from fleetcast.cli.common import JsonOption, ScenarioArgument, help_if_nothing_asked
 
-ScenarioArgument = Annotated[
-    str, typer.Argument(help="A YAML file, or the name of a ready scenario.")
-]
 ShardsOption = Annotated[
     int, typer.Option("--shards", min=1, help="Shards of the stream, for warnings.")
 ]

@@ -18,7 +18,10 @@ Values = tuple[str, ...]
 _QUALIFIERS = ("ForAllValues:", "ForAnyValue:")
 _IF_EXISTS = "IfExists"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_LITERALS = {"*": "*", "?": "?", "$": "$"}
+_LITERALS = {"*", "?", "$"}
+# Wildcards that stand for themselves, as private characters until a pattern is made of them.
+_LITERAL = {ord("*"): "\ue000", ord("?"): "\ue001"}
+_MEANT = {"\ue000": re.escape("*"), "\ue001": re.escape("?"), "*": ".*", "?": "."}
 _ARN_PARTS = 6
 
 
@@ -44,8 +47,14 @@ def unknown_operators(block: Mapping[str, Any]) -> list[str]:
     return [operator for operator in block if _plain(operator) not in {*OPERATORS, "null"}]
 
 
-def substituted(text: str, context: Mapping[str, Values]) -> str | None:
-    """A value with its policy variables replaced; None where one is not known."""
+def substituted(text: str, context: Mapping[str, Values], *, pattern: bool = False) -> str | None:
+    """A value with its policy variables replaced; None where one is not known.
+
+    Args:
+        text: The value.
+        context: What is known of the request, by lower-case condition key.
+        pattern: Whether `*` and `?` match in it: those that variables stand for do not.
+    """
     if "${" not in text:
         return text
     missing = False
@@ -53,15 +62,17 @@ def substituted(text: str, context: Mapping[str, Values]) -> str | None:
     def replace(match: re.Match[str]) -> str:
         nonlocal missing
         name, _, default = match.group(1).partition(",")
-        if name in _LITERALS:
-            return _LITERALS[name]
         values = context.get(name.strip().lower(), ())
-        if len(values) == 1:
-            return values[0]
-        if default:
-            return default.strip().strip("'")
-        missing = True
-        return ""
+        if name in _LITERALS:
+            found = name
+        elif len(values) == 1:
+            found = values[0]
+        elif default:
+            found = default.strip().strip("'")
+        else:
+            missing = True
+            return ""
+        return found.translate(_LITERAL) if pattern else found
 
     replaced = _VARIABLE.sub(replace, text)
     return None if missing else replaced
@@ -70,7 +81,7 @@ def substituted(text: str, context: Mapping[str, Values]) -> str | None:
 @lru_cache(maxsize=4096)
 def wildcard(pattern: str) -> re.Pattern[str]:
     """A pattern with `*` and `?` as a regular expression over a whole text."""
-    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
+    parts = (_MEANT.get(c) or re.escape(c) for c in pattern)
     return re.compile("".join(parts), re.DOTALL)
 
 
@@ -98,10 +109,13 @@ def _holds(
         return otherwise
     negated = plain.startswith(("stringnot", "numericnot", "datenot", "notip", "arnnot"))
     if not given:
-        if operator.startswith("ForAllValues:"):
-            return True
+        if operator.startswith(_QUALIFIERS):
+            return operator.startswith("ForAllValues:") or operator.endswith(_IF_EXISTS)
         return negated or operator.endswith(_IF_EXISTS)
-    expected = [text for one in wanted if (text := substituted(one, context)) is not None]
+    pattern = plain.endswith("like") or plain.startswith("arn")
+    expected = [
+        text for one in wanted if (text := substituted(one, context, pattern=pattern)) is not None
+    ]
 
     def one(value: str) -> bool:
         if negated:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localcloud.access.decide import Policies, Principal, refusal
-from localcloud.access.needs import BOTH, Need, Needs
+from localcloud.access.needs import BOTH, READ, Need, Needs
 from localcloud.access.policy import Request as Asked
 from localcloud.access.policy import effect_of
 from localcloud.access.stored import Stored
@@ -36,6 +36,8 @@ KEPT_S = 5.0
 MAX_KEPT = 10_000
 _CREDENTIAL = re.compile(r"Credential=([^/,]+)/")
 _ALPHABET = string.ascii_uppercase + string.digits
+# Access keys of functions begin so: one that is not known any more, or of another cloud, is over.
+_SESSION_KEY = "ASIAFCAST"
 # Calls that change no policy, and of which there are many.
 _PLAIN = {
     "SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessage", "DeleteMessageBatch",
@@ -60,6 +62,16 @@ _KEY_REFUSALS = {
     "sqs": ("KmsAccessDenied", 400),
     "s3": ("AccessDenied", 403),
 }
+# Of a key that is disabled, by service and whether it was to decrypt.
+_DISABLED = {
+    **{("kinesis", reads): ("KMSDisabledException", 400) for reads in (True, False)},
+    **{("sns", reads): ("KMSDisabled", 400) for reads in (True, False)},
+    **{("sqs", reads): ("KmsDisabled", 400) for reads in (True, False)},
+    **{("s3", reads): ("KMS.DisabledException", 400) for reads in (True, False)},
+    ("secretsmanager", True): ("DecryptionFailure", 400),
+    ("secretsmanager", False): ("EncryptionFailure", 400),
+}
+_DISABLED_ELSEWHERE = ("AccessDeniedException", 400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +137,7 @@ class AccessControl:
 
     def credentials(self, acting: Acting) -> Credentials:
         """Credentials for a process that acts as a session of a role."""
-        key = "ASIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
+        key = _SESSION_KEY + "".join(secrets.choice(_ALPHABET) for _ in range(11))
         self._issued[key] = acting
         return Credentials(key, secrets.token_urlsafe(30), secrets.token_urlsafe(60))
 
@@ -148,7 +160,11 @@ class AccessControl:
             _acting.reset(before)
 
     def who(self, request: Request) -> Acting | None:
-        """Who makes a request; None for the account's root."""
+        """Who makes a request; None for the account's root.
+
+        Raises:
+            AwsError: ExpiredTokenException, for credentials that were taken back.
+        """
         if not self.enabled:
             return None
         token = request.headers.get(HEADER)
@@ -159,8 +175,12 @@ class AccessControl:
             return None
         key = found.group(1)
         issued = self._issued.get(key)
-        if issued is not None or not key.startswith(("AKIA", "ASIA", "LSIA")):
+        if issued is not None or not key.startswith(("AKIA", "ASIA")):
             return issued
+        if key.startswith(_SESSION_KEY):
+            raise AwsError(
+                "ExpiredTokenException", "The security token included in the request is expired"
+            )
         session = self._stored.session_of(key)
         if session is not None:
             return Acting(Principal(session[0], self._account_id, session[1]))
@@ -193,8 +213,13 @@ class AccessControl:
                 self.denied += 1
                 code, status = _REFUSALS.get(service, ("AccessDeniedException", 400))
                 raise AwsError(code, reason, status)
-        if not need.key or not need.key_actions:
+        key = self._stored.key(need.key) if need.key_actions else None
+        if key is None:
             return
+        if not key.enabled and service != "kms":
+            self.denied += 1
+            code, status = _DISABLED.get((service, need.key_actions == READ), _DISABLED_ELSEWHERE)
+            raise AwsError(code, f"{key.arn} is disabled.", status)
         reason = self.key_refusal(who, need.key, need.key_actions, need.key_context)
         if reason is not None:
             self.denied += 1
@@ -266,6 +291,9 @@ class AccessControl:
 
     def log_key_refusal(self, group: str, key: str) -> str | None:
         """Why CloudWatch Logs may not use a key for a group; None where it may."""
+        found = self._stored.key(key)
+        if found is not None and not found.enabled:
+            return f"{found.arn} is disabled."
         arn = f"arn:aws:logs:{self._region}:{self._account_id}:log-group:{group}"
         logs = self.service(f"logs.{self._region}.amazonaws.com", arn)
         context = {"kms:encryptioncontext:aws:logs:arn": arn}

@@ -85,7 +85,15 @@ def refusal(
         return f"{user} with an explicit deny in a resource-based policy"
     if effect_of(policies.identity, request) == "Deny":
         return f"{user} with an explicit deny in an identity-based policy"
-    directly = effect_of(by_resource, replace(request, principals=principal.direct_names))
+    boundary = None
+    if policies.boundary is not None:
+        boundary = effect_of([policies.boundary], request)
+        if boundary == "Deny":
+            return f"{user} with an explicit deny in a permissions boundary"
+    bounded = policies.boundary is not None and boundary != "Allow"
+    # A boundary bounds what a resource's policy gives to a role, and not what it gives to a session.
+    names = {principal.arn} if bounded else principal.direct_names
+    directly = effect_of(by_resource, replace(request, principals=frozenset(names)))
     delegated = effect_of(by_resource, replace(request, principals=principal.account_names))
     if principal.is_root and not policies.key:
         return None
@@ -97,6 +105,6 @@ def refusal(
         return None
     if effect_of(policies.identity, request) != "Allow":
         return f"{user} because no identity-based policy allows the {action} action"
-    if policies.boundary is not None and effect_of([policies.boundary], request) != "Allow":
+    if bounded:
         return f"{user} because no permissions boundary allows the {action} action"
     return None

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, unquote
+from xml.etree import ElementTree as ET
 
 from localcloud.access.policy import parse
 
@@ -227,6 +228,18 @@ class Needs:
         bucket, _, key = unquote(request.path.lstrip("/")).partition("/")
         if not bucket:
             return [Need(f"s3:{name}")]
+        if operation == "DeleteObjects":
+            policy, _ = self._stored.bucket(bucket)
+            resources = [f"arn:aws:s3:::{bucket}/{deleted}" for deleted in _deleted(request.body)]
+            return [Need("s3:DeleteObject", resource, policy) for resource in resources]
+        source = request.headers.get("x-amz-copy-source")
+        copied = []
+        if source:
+            found, _, copied_key = unquote(source.partition("?")[0].lstrip("/")).partition("/")
+            copied = [self._object("GetObject", found, copied_key, request, operation)]
+        return [*copied, self._object(name, bucket, key, request, operation)]
+
+    def _object(self, name: str, bucket: str, key: str, request: Request, operation: str) -> Need:
         policy, default_key = self._stored.bucket(bucket)
         resource = f"arn:aws:s3:::{bucket}"
         if name in _OF_OBJECTS and key:
@@ -244,7 +257,7 @@ class Needs:
             "kms:viaservice": f"s3.{self._region}.amazonaws.com",
             "kms:encryptioncontext:aws:s3:arn": f"arn:aws:s3:::{bucket}",
         }
-        return [Need(f"s3:{name}", resource, policy, kms, actions, context)]
+        return Need(f"s3:{name}", resource, policy, kms, actions, context)
 
     def _lambda(self, request: Request, operation: str) -> list[Need]:
         action = "InvokeFunction" if operation.startswith("Invoke") else operation
@@ -272,6 +285,16 @@ def stream_need(
         "kms:encryptioncontext:aws:kinesis:arn": arn,
     }
     return Need(action, arn, parsed, key, key_actions, context)
+
+
+def _deleted(body: bytes) -> list[str]:
+    """The keys of a DeleteObjects request; all there are, where it cannot be read."""
+    try:
+        root = ET.fromstring(body)  # noqa: S314 - of a caller on this machine; moto reads it so
+    except ET.ParseError:
+        return ["*"]
+    keys = [one.text or "" for one in root.iter() if one.tag.rpartition("}")[2] == "Key"]
+    return list(dict.fromkeys(keys)) or ["*"]
 
 
 def _members(request: Request) -> dict[str, Any]:

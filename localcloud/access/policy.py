@@ -109,7 +109,7 @@ def effect_of(policies: Sequence[Sequence[Statement]], request: Request) -> Effe
 
 def _names(patterns: Values, request: Request) -> bool:
     return any(
-        (pattern := substituted(one, request.context)) is not None
+        (pattern := substituted(one, request.context, pattern=True)) is not None
         and like(pattern, request.resource)
         for one in patterns
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,7 @@ def _now() -> dt.datetime:
 
 
 @dataclass(slots=True)
-class Alarm:
+class Alarm(ABC):
     """What metric and composite alarms have in common: settings as put, and a state."""
 
     name: str
@@ -42,9 +43,9 @@ class Alarm:
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
+    @abstractmethod
     def kind(self) -> Literal["MetricAlarm", "CompositeAlarm"]:
         """The API's AlarmType."""
-        raise NotImplementedError
 
     def actions(self) -> list[str]:
         """What to do upon entering the state that the alarm is in."""

@@ -135,7 +135,9 @@ class EventQueue:
             if condition is not None:
                 await self._finish(event, condition, result)
         except Exception:
+            # Ours, not the function's: it is over, and must not be missing from the count.
             log.exception("asynchronous event %s of %s", event.request_id, event.function.name)
+            self._count(event, "AsyncEventsDropped")
         finally:
             self._bytes -= len(event.body)
 

@@ -40,6 +40,7 @@ class FunctionLogs:
         self.emf_samples = 0
         self.emf_malformed = 0
         self.dropped = 0
+        self.last_refusal = ""
         self._told: set[str] = set()
 
     async def start(self) -> None:
@@ -74,6 +75,7 @@ class FunctionLogs:
     def refuse(self, group: str, reason: str) -> None:
         """Drops a line that its function may not write; AWS does so in silence, this log tells."""
         self.dropped += 1
+        self.last_refusal = reason
         if reason not in self._told:
             self._told.add(reason)
             log.warning("log lines for %s are dropped: %s", group, reason)

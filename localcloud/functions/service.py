@@ -117,6 +117,7 @@ class LambdaService:
             "emf_samples": self._logs.emf_samples,
             "emf_malformed": self._logs.emf_malformed,
             "log_lines_dropped": self._logs.dropped,
+            "log_lines_refused": self._logs.last_refusal,
             "runs_under": "the local cloud's own Python, whatever Runtime says",
             "unsupported": [
                 "versions and aliases",

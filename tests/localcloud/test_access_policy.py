@@ -95,6 +95,32 @@ def test_a_boundary_bounds():
     assert "permissions boundary" in told
 
 
+def test_a_boundary_bounds_what_a_resource_gives_to_the_role_and_not_to_a_session():
+    boundary = document(allow("s3:*"))
+    to_role = document({**allow("sqs:*"), "Principal": {"AWS": ROLE.role_arn}})
+    to_session = document({**allow("sqs:*"), "Principal": {"AWS": ROLE.arn}})
+    denial = document(allow("*"), deny("sqs:*"))
+    assert why("sqs:SendMessage", "q", resource=to_role) is None
+    assert why("sqs:SendMessage", "q", resource=to_role, boundary=boundary) is not None
+    assert why("sqs:SendMessage", "q", resource=to_session, boundary=boundary) is None
+    told = why("sqs:SendMessage", "q", resource=to_session, boundary=denial)
+    assert told is not None
+    assert told.endswith("with an explicit deny in a permissions boundary")
+
+
+def test_what_a_variable_stands_for_is_no_wildcard():
+    def allowed(pattern: str, resource: str) -> bool:
+        context = {"aws:username": ("*",)}
+        policy = document(allow("*", pattern))
+        return effect_of([policy], Request("a:b", resource, context=context)) == "Allow"
+
+    assert allowed("arn:x:${*}", "arn:x:*")
+    assert not allowed("arn:x:${*}", "arn:x:anything")
+    assert not allowed("arn:x:${?}", "arn:x:a")
+    assert allowed("arn:x:${aws:username}/*", "arn:x:*/key")
+    assert not allowed("arn:x:${aws:username}/*", "arn:x:ann/key")
+
+
 def test_a_key_lets_in_whom_its_policy_does():
     identity = (document(allow("kms:Decrypt")),)
     delegating = document({**allow("kms:*"), "Principal": {"AWS": ROOT}})
@@ -144,6 +170,7 @@ def test_a_service_is_let_in_by_the_resource_alone():
         ({"ForAllValues:StringEquals": {"tags": ["a", "c"]}}, False),
         ({"ForAllValues:StringEquals": {"missing": "a"}}, True),
         ({"ForAnyValue:StringEquals": {"missing": "a"}}, False),
+        ({"ForAnyValue:StringNotEquals": {"missing": "a"}}, False),
         ({"StringEquals": {"name": "${aws:SourceAccount}"}}, False),
         ({"StringEquals": {"aws:SourceAccount": "${aws:SourceAccount}"}}, True),
         (
