@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 SCAN ?= .scan
 CDKTN ?= .cdktn
 
-.PHONY: help setup demo test lint format bench lock clean scan-tools scan cdktn
+.PHONY: help setup demo test lint format bench lock clean scan-tools scan cdktn-tools cdktn
 
 help:
 	@echo "make demo    deploy, simulate, verify and report on this machine, no AWS account needed"
@@ -50,6 +50,8 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/run_all.py
 
 scan-tools: $(SCAN)/.ready
+
+cdktn-tools: $(CDKTN)/.ready
 
 scan: $(READY) $(SCAN)/.ready
 	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \

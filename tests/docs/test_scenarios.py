@@ -49,9 +49,18 @@ def reason_of(payload: bytes) -> str:
     return ""
 
 
+MOST = 200_000
+
+
 def run(path: Path) -> set[str]:
-    """Generates and encodes all readings; why the processor refused any of them."""
+    """Generates and encodes all readings; why the processor refused any of them.
+
+    A scenario that is long is shortened: its shapes and faults come all the same.
+    """
     scenario = load(path)
+    whole = scenario.profile
+    if whole.total > MOST:
+        scenario = scenario.with_overrides(duration=whole.duration_s * MOST / whole.total)
     fleet = Fleet(
         scenario, RunInfo("r", 1_700_000_000_000, "local", "t", "null", (0, scenario.fleet.devices))
     )
@@ -100,6 +109,4 @@ def test_every_field_is_named_on_the_page(kind: Any) -> None:
 
 @pytest.mark.parametrize("name", scenarios.bundled())
 def test_a_ready_scenario_comes_to_what_is_expected_of_its_payloads(name: str) -> None:
-    if load(scenarios.find(name)).profile.total > 200_000:
-        pytest.skip("long; its readings are of the kinds of the others")
     run(scenarios.find(name))
