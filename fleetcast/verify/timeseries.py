@@ -175,9 +175,9 @@ async def reconcile(truth: Truth, quarantined: Bools, reader: TimeSeriesReader) 
     settled: set[int] = set()
     unique = late = 0
     differing: set[str] = set()
+    known = {fleet.device_ids[device]: device for device in range(len(fleet.device_ids))}
     for told in totals:
-        index = fleet.number(told.device, 0)
-        device = int(truth.device_of[index]) if index >= 0 else -1
+        device = known.get(told.device, -1)
         if device >= 0 and _agrees(told, device, truth, expected):
             settled.add(device)
             unique += told.count
@@ -185,7 +185,6 @@ async def reconcile(truth: Truth, quarantined: Bools, reader: TimeSeriesReader) 
         else:
             differing.add(told.device)
     # A device that has a second row, of another class or site, is in both.
-    known = {fleet.device_ids[device]: device for device in range(len(fleet.device_ids))}
     for name in differing:
         device = known.get(name, -1)
         if device in settled:
