@@ -57,19 +57,22 @@ def free_port() -> int:
         return port
 
 
-def start(port: int | None = None, *, iam: bool = True) -> CloudInfo:
+def start(port: int | None = None, *, iam: bool = True, data: Path | None = None) -> CloudInfo:
     """Starts the local cloud and waits until it serves; one that runs already is told as it is.
 
     Args:
         port: Where; `FLEETCAST_PORT` or 4566 if not given.
         iam: Whether it enforces policies.
+        data: Folder that it goes on from and keeps everything in.
 
     Raises:
+        UsageError: one runs already that does not keep its things there.
         TargetError: it did not start, or something else uses the port.
     """
     port = port or local_port()
     health = _health(port)
     if health is not None:
+        _check_folder(port, data)
         return CloudInfo(port, health["pid"], str(_log_path(port)), ours=False)
     home().mkdir(parents=True, exist_ok=True)
     log = _log_path(port)
@@ -79,6 +82,7 @@ def start(port: int | None = None, *, iam: bool = True) -> CloudInfo:
             [
                 *(sys.executable, "-m", "localcloud", "--port", str(port)),
                 *(() if iam else ("--no-iam",)),
+                *(() if data is None else ("--data", str(data.resolve()))),
             ],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -94,6 +98,18 @@ def start(port: int | None = None, *, iam: bool = True) -> CloudInfo:
     info = CloudInfo(port, process.pid, str(log))
     _info_path(port).write_text(json.dumps(asdict(info)) + "\n")
     return info
+
+
+def _check_folder(port: int, data: Path | None) -> None:
+    """Refuses a folder that the cloud that runs already does not keep its things in."""
+    if data is None:
+        return
+    kept = (status(port).get("data") or {}).get("folder")
+    if kept != str(data.resolve()):
+        where = f"keeps everything in {kept}" if kept else "keeps everything in memory"
+        raise UsageError(
+            f"--data {data}: the local cloud on {LOCAL_HOST}:{port} {where}; stop it first"
+        )
 
 
 def stop(port: int | None = None) -> bool:
@@ -156,6 +172,13 @@ def describe(report: dict[str, Any]) -> list[str]:
     ]
     enforced = "enforced" if report["iam"]["enforced"] else "not enforced (--no-iam)"
     lines.append(f"  IAM and key policies: {enforced}, {report['iam']['denied']} requests denied")
+    data = report["data"]
+    lines.append(
+        "  kept in memory alone"
+        if data is None
+        else f"  kept in {data['folder']}: {data['mib']} MiB, "
+        f"{data['requests_made_again']} requests made again at the start"
+    )
     for consumer in report["backlog"]:
         waits = ", ".join(f"{value} {unit}" for unit, value in consumer["waiting"].items())
         lines.append(f"  backlog of {consumer['consumer']}: {waits}")
@@ -212,8 +235,12 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) ->
             lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
             raise TargetError(f"the local cloud did not start: {lines[-1]} (log: {log})")
         health = _health(port)
-        if health is not None and health["pid"] == process.pid and health["ready"]:
-            return
+        if health is not None and health["pid"] == process.pid:
+            if health["ready"]:
+                return
+            if health.get("restoring"):
+                # As long as it takes: it tells that it is at it.
+                deadline = time.monotonic() + START_S
         time.sleep(POLL_S)
     raise TargetError(f"the local cloud did not start within {START_S:.0f} s (log: {log})")
 

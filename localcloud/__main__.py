@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import signal
 import sys
+from pathlib import Path
 
 from fleetcast.errors import FleetcastError, UsageError
 from fleetcast.target import LOCAL_HOST, LOCAL_PORT, LOCAL_REGION
@@ -21,12 +22,13 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=LOCAL_PORT, help="TCP port, 0 takes a free one")
     parser.add_argument("--region", default=LOCAL_REGION, help="AWS region to play")
     parser.add_argument("--no-iam", action="store_true", help="enforce no policies")
+    parser.add_argument("--data", type=Path, help="folder to keep everything in")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
     try:
         _require_loopback(options.host)
-        _run(options.host, options.port, options.region, iam=not options.no_iam)
+        _run(options.host, options.port, options.region, iam=not options.no_iam, data=options.data)
     except FleetcastError as error:
         print(f"localcloud: {error}", file=sys.stderr)  # noqa: T201 - a command's one line
         return error.exit_code
@@ -53,7 +55,7 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000)
 
 
-def _run(host: str, port: int, region: str, *, iam: bool) -> None:
+def _run(host: str, port: int, region: str, *, iam: bool, data: Path | None) -> None:
     import uvloop  # noqa: PLC0415 - not needed to refuse bad arguments
 
     from localcloud.app import LocalCloud  # noqa: PLC0415
@@ -63,7 +65,7 @@ def _run(host: str, port: int, region: str, *, iam: bool) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
-        cloud = LocalCloud(host, port, region, iam=iam)
+        cloud = LocalCloud(host, port, region, iam=iam, data=data)
         logging.getLogger("localcloud").info("local cloud on %s", cloud.context.endpoint_url)
         try:
             await cloud.start()

@@ -21,6 +21,9 @@ from localcloud.cloudwatch.metrics import MetricStore
 from localcloud.cloudwatch.service import CloudWatchService
 from localcloud.cloudwatch.topics import guard_deliveries
 from localcloud.connection import Connection
+from localcloud.durable.folder import Folder
+from localcloud.durable.requests import Requests
+from localcloud.durable.restore import restore
 from localcloud.firehose.service import FirehoseService
 from localcloud.front import Front
 from localcloud.functions.service import LambdaService
@@ -35,6 +38,7 @@ from localcloud.timestream.service import TimestreamService
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
     from localcloud.seams import Service
@@ -52,22 +56,29 @@ class LocalCloud:
         port: Port; 0 takes a free one, see `port` after the start.
         region: Region to play.
         iam: Whether IAM, resource and key policies are enforced.
+        data: Folder to go on from and to keep everything in; None keeps it in memory alone.
     """
 
     def __init__(
-        self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION, *, iam: bool = True
-    ) -> None:
+        self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION, *,
+        iam: bool = True, data: Path | None = None,
+    ) -> None:  # fmt: skip
+        folder = Folder(data, region, LOCAL_ACCOUNT) if data is not None else None
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.metrics = MetricStore()
-        self.context = CloudContext(host, self.port, region, LOCAL_ACCOUNT, self.metrics, iam=iam)
+        self.context = CloudContext(
+            host, self.port, region, LOCAL_ACCOUNT, self.metrics, iam=iam, folder=folder
+        )
+        if folder is not None:
+            self.context.requests = Requests(folder.log("requests"))
         self._clients = self.context.clients = Clients(self.context)
         self.kinesis = KinesisService(self.context)
         self._moto = MotoBackend()
         cloudwatch = CloudWatchService(self.context, self.metrics)
         if iam:
             guard_deliveries(self.context.access.delivery_refusal)
-        self._polls = LongPolls(MotoGaps(self._moto, region, LOCAL_ACCOUNT), LOCAL_ACCOUNT)
+        self._polls = LongPolls(MotoGaps(self._moto, region, LOCAL_ACCOUNT), LOCAL_ACCOUNT, folder)
         fallback = cloudwatch.watch(self._polls)
         logs = LogsService(self.context, fallback)
         self._services: list[Service] = [
@@ -80,7 +91,7 @@ class LocalCloud:
         ]
         by_name = {name: service for service in self._services for name in service.signing_names}
         self._started_s = time.time()
-        front = Front(
+        self._front = front = Front(
             by_name,
             fallback,
             Admin(
@@ -90,6 +101,7 @@ class LocalCloud:
             self.context.faults,
             self.context.access,
             region,
+            requests=self.context.requests,
         )
         self._server = _EmbeddedServer(
             uvicorn.Config(
@@ -123,6 +135,9 @@ class LocalCloud:
     async def start(self) -> None:
         """Opens the port, then starts the services; returns when all of them serve."""
         self._moto.reset()
+        folder, requests = self.context.folder, self.context.requests
+        if folder is not None:
+            self._front.restoring = f"the local cloud takes back what {folder.path} holds"
         self._serving = asyncio.create_task(self._server.serve([self._socket]))
         while not self._server.started:
             if self._serving.done():
@@ -130,9 +145,14 @@ class LocalCloud:
                 raise TargetError("the local cloud's server ended at once; see its log")
             await asyncio.sleep(0.01)
         await self._clients.start()
+        if requests is not None:
+            await restore(requests, self._front.serve, self._services)
+            self._polls.restore()
+        self.context.restored.set()
         for service in self._services:
             await service.start()
             self._running.append(service)
+        self._front.restoring = ""
 
     async def stop(self) -> None:
         """Stops the services in reverse, then closes the port."""
@@ -151,11 +171,22 @@ class LocalCloud:
         self._polls.close()
         guard_deliveries(None)
         self._moto.close()
+        if self.context.requests is not None:
+            self.context.requests.close()
+        if self.context.folder is not None:
+            self.context.folder.close()
 
     def health(self) -> dict[str, Any]:
         """What a start waits for."""
         ready = len(self._running) == len(self._services)
-        return {"ready": ready, "pid": os.getpid(), "version": __version__}
+        told = {"ready": ready, "pid": os.getpid(), "version": __version__}
+        return {**told, "restoring": True} if self._front.restoring else told
+
+    def _kept(self) -> dict[str, Any] | None:
+        folder, requests = self.context.folder, self.context.requests
+        if folder is None or requests is None:
+            return None
+        return {**folder.status(), **requests.status()}
 
     def operations(self) -> dict[str, list[str]]:
         """The operations that own services answer themselves, by signing name."""
@@ -181,6 +212,7 @@ class LocalCloud:
             "backlog": _backlog(services),
             "faults": self.context.faults.board.active(),
             "iam": self.context.access.status(),
+            "data": self._kept(),
             "by_moto": "every other service and operation: control plane only",
             "unsupported": [
                 "IoT Core's MQTT broker and topic rules (their resources are kept, nothing runs)",

@@ -6,6 +6,7 @@ Making a client takes a tenth of a second of the event loop, in which nothing el
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fleetcast.target import Target
 from localcloud.access.control import HEADER, acting_token
 
 if TYPE_CHECKING:
+    from localcloud.http import Request
     from localcloud.seams import CloudContext
 
 # What engines use while readings flow; made before the cloud says that it is ready.
@@ -21,6 +23,10 @@ AT_START = ("sns", "sqs", "s3", "logs")
 SETTINGS: dict[str, dict[str, Any]] = {
     "lambda": {"read_timeout": 920, "retries": {"total_max_attempts": 1}},
 }
+
+# Tells the cloud's own requests from others'.
+_OWN_HEADER = "x-fleetcast-own"
+_OWN = secrets.token_urlsafe(24)
 
 
 class Clients:
@@ -58,7 +64,13 @@ class Clients:
         await self._open.aclose()
 
 
+def is_own(request: Request) -> bool:
+    """Whether the cloud makes a request of itself."""
+    return request.headers.get(_OWN_HEADER) == _OWN
+
+
 def _act(request: Any, **_: Any) -> None:
+    request.headers[_OWN_HEADER] = _OWN
     token = acting_token()
     if token:
         request.headers[HEADER] = token

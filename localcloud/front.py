@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 from localcloud.access.documents import SERVICES, check_document
 from localcloud.admin import PREFIX
+from localcloud.clients import is_own
 from localcloud.connection import CONNECTION
 from localcloud.faults.inject import ConnectionDropped
 from localcloud.http import AwsError, Request, Response, request_id
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from localcloud.access.control import AccessControl
     from localcloud.admin import Admin
     from localcloud.connection import Connection
+    from localcloud.durable.requests import Requests
     from localcloud.faults.inject import Injector
     from localcloud.seams import Service
 
@@ -83,6 +85,10 @@ class Front:
         faults: Faults on requests.
         access: Who may make which request.
         region: Region of requests that name none.
+        requests: Keeps requests, where the cloud has a folder.
+
+    Attributes:
+        restoring: What is being taken back, while nobody but the cloud itself is served.
     """
 
     def __init__(
@@ -93,7 +99,11 @@ class Front:
         faults: Injector,
         access: AccessControl,
         region: str,
+        *,
+        requests: Requests | None = None,
     ) -> None:
+        self.restoring = ""
+        self._requests = requests
         self._services = services
         self._fallback = fallback
         self._admin = admin
@@ -218,7 +228,8 @@ class Front:
             )
 
     async def _handle(self, request: Request) -> Response:
-        service = self._services.get(request.service)
+        if self.restoring and not is_own(request):
+            raise AwsError("ServiceUnavailable", f"{self.restoring}: try again later", 503)
         if request.service in _CHECKED_HERE:
             check_request(request, _REFUSALS.get(request.service, "ValidationException"))
         if self._access.enabled and request.service in SERVICES and request.method != "GET":
@@ -226,6 +237,17 @@ class Front:
         who = self._access.who(request)
         if who is not None:
             self._access.authorize(request, who)
+        if self._requests is not None and not self.restoring and self._requests.keeps(request):
+            return await self._requests.answer(request, self.serve)
+        return await self.serve(request)
+
+    async def serve(self, request: Request) -> Response:
+        """Answers a request that may be made.
+
+        Raises:
+            AwsError: in the words of the service.
+        """
+        service = self._services.get(request.service)
         if service is not None:
             response = await service.handle(request)
             if response is not None:

@@ -6,6 +6,7 @@ moto keeps its state in the process, so one process plays one cloud; `reset` emp
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import io
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from localcloud.http import AwsError, Response
+from localcloud.moto_chance import draw_from_moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +47,7 @@ class MotoBackend:
             create_backend_app,
         )
 
+        draw_from_moments()
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
 
         def create(service: str) -> Any:
@@ -79,7 +82,11 @@ class MotoBackend:
             f"{request.service or 's3'} {request.operation or f'{request.method} {request.path}'}"
         )
         try:
-            response = await loop.run_in_executor(self._threads, self._call, request)
+            # The moment of a request that is kept goes with it.
+            context = contextvars.copy_context()
+            response = await loop.run_in_executor(self._threads, context.run, self._call, request)
+        except AwsError:
+            raise
         except NotImplementedError as error:
             raise _not_served(f"{name} is not served locally: {_line(error)}") from error
         except Exception as error:

@@ -6,6 +6,7 @@ client pointed at the cloud's own port.
 
 from __future__ import annotations
 
+import asyncio
 from binascii import b2a_base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from localcloud.clients import Clients
+    from localcloud.durable.folder import Folder
+    from localcloud.durable.readers import Place
+    from localcloud.durable.requests import Requests
     from localcloud.http import Request, Response
 
 StartingPosition = Literal["LATEST", "TRIM_HORIZON", "AT_TIMESTAMP"]
@@ -29,6 +33,12 @@ class Service(Protocol):
     @property
     def signing_names(self) -> tuple[str, ...]:
         """Services, as credential scopes name them, whose requests it answers."""
+
+    async def restore(self) -> None:
+        """Takes back what it keeps in the cloud's folder, where there is one.
+
+        Called before `start`, when all requests that are kept were made again.
+        """
 
     async def start(self) -> None:
         """Starts background tasks; called once, when the port is open."""
@@ -156,12 +166,17 @@ class StreamSource(Protocol):
     async def wait(self, stream_arn: str, shard_id: str, position: int, timeout_s: float) -> bool:
         """Waits until there is a record at `position`; False when `timeout_s` passed first."""
 
-    def checkpoint(self, stream_arn: str, reader: str, shard_id: str, position: int) -> None:
+    def checkpoint(
+        self, stream_arn: str, reader: str, shard_id: str, position: int, state: Any = None
+    ) -> None:
         """Tells that `reader` needs nothing before `position`: such records may give way.
 
-        A reader that never tells counts as one that needs nothing once it was read. One that has
+        Position and `state`, a JSON value, are kept where the cloud has a folder. A reader that never tells counts as one that needs nothing once it was read. One that has
         told of a shard needs all of the stream's other shards, until it tells or is forgotten.
         """
+
+    def places(self, stream_arn: str, reader: str) -> Mapping[str, Place]:
+        """What a reader told last of each shard, before the cloud was started again."""
 
     def forget(self, stream_arn: str, reader: str) -> None:
         """Tells that a reader is gone and needs nothing any more."""
@@ -190,6 +205,9 @@ class CloudContext:
         metrics: Where engines publish their metrics.
         clients: Clients of the cloud itself, set by whoever runs it.
         iam: Whether policies are enforced.
+        folder: Where what the cloud holds is kept; None where memory is all.
+        requests: The requests that are kept there.
+        restored: Is set when all that was kept is back; engines wait for it.
         faults: Faults on the calls that engines make without a request.
         access: Who may do what.
     """
@@ -201,10 +219,16 @@ class CloudContext:
     metrics: MetricSink
     clients: Clients | None = None
     iam: bool = True
+    folder: Folder | None = None
+    requests: Requests | None = None
+    restored: asyncio.Event = field(init=False)
     faults: Injector = field(init=False)
     access: AccessControl = field(init=False)
 
     def __post_init__(self) -> None:
+        self.restored = asyncio.Event()
+        if self.folder is None:
+            self.restored.set()
         self.faults = Injector(FaultBoard(), self.metrics)
         self.access = AccessControl(self.account_id, self.region, enabled=self.iam)
 

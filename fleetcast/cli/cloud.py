@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,13 @@ app = typer.Typer(
 NoIamOption = Annotated[
     bool, typer.Option("--no-iam", help="Enforce no IAM, resource and key policies.")
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder to keep everything in, so that a cloud that is started again goes on.",
+    ),
+]
 app.add_typer(faults.app, name="fault")
 
 
@@ -29,11 +37,11 @@ def cloud(context: typer.Context) -> None:
 
 
 @app.command(epilog="Example: fleetcast cloud start --port 4566")
-def start(port: PortOption = None, no_iam: NoIamOption = False) -> None:
+def start(port: PortOption = None, no_iam: NoIamOption = False, data: DataOption = None) -> None:
     """Start the local cloud and wait until it answers."""
     from fleetcast import cloudctl
 
-    info = cloudctl.start(port, iam=not no_iam)
+    info = cloudctl.start(port, iam=not no_iam, data=data)
     typer.echo(f"local cloud on {info.endpoint_url} (pid {info.pid}, log {info.log})")
 
 

@@ -117,6 +117,7 @@ class Truth:
                     self.sends[block.k] = block.sends
         _refuse_copies(sum(copies.values()), self.sends, scenario)
         self._by_payload = np.argsort(self.payload[: self._released], kind="stable")
+        self._payloads_in_order = self.payload[self._by_payload]
 
     @classmethod
     def of_run(cls, run_dir: Path, key: bytes) -> Truth:
@@ -196,7 +197,7 @@ class Truth:
 
     def find(self, hashes: NDArray[np.uint64]) -> Ints:
         """Which reading each payload hash belongs to; -1 where none does."""
-        ordered = self.payload[self._by_payload]
+        ordered = self._payloads_in_order
         if not len(ordered):
             return np.full(len(hashes), -1, dtype=np.int64)
         at = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)

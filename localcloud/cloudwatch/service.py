@@ -65,6 +65,9 @@ class CloudWatchService:
         """Who answers SQS and SNS, with their metrics published."""
         return TopicMetrics(self._queues.watch(inner), self._context.metrics)
 
+    async def restore(self) -> None:
+        """Nothing: metrics and the states of alarms begin anew."""
+
     async def start(self) -> None:
         """Starts the evaluation of alarms and the metrics of queues."""
         await self.clock.start()

@@ -23,6 +23,7 @@ from localcloud.firehose.transform import MESSAGES, Failure, Record, Transform
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from localcloud.firehose.kept import KeptPuts
     from localcloud.firehose.positions import Span
     from localcloud.firehose.source import Source
     from localcloud.http import AwsError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FRESHNESS_S = 5.0
+# What direct puts are counted under among the positions.
+_DIRECT = "direct"
 CLOSE_S = 10.0
 
 
@@ -83,8 +86,11 @@ class Delivery:
         self._transform = Transform(context, name, arn, self._source, self)
         self._delimiter = b""
         self._reader = (
-            KinesisReader(context, streams, name, source, self.positions, self) if source else None
+            KinesisReader(context, streams, name, arn, source, self.positions, self)
+            if source
+            else None
         )
+        self._kept: KeptPuts | None = None
         self._running: list[asyncio.Task[None]] = []
         self._freshness: asyncio.Task[None] | None = None
         self._apply()
@@ -134,11 +140,27 @@ class Delivery:
         """Tells the source what it need not keep for this delivery stream."""
         if self._source:
             self._streams.checkpoint(self._source, self.arn, shard, position)
+        elif self._kept is not None:
+            self._kept.delivered(position)
 
     def forget(self) -> None:
         """Tells the source that nothing more is read of it."""
         if self._source:
             self._streams.forget(self._source, self.arn)
+
+    def keep(self, kept: KeptPuts) -> None:
+        """Keeps direct puts from now on, and delivers those that were kept and not delivered."""
+        waiting = kept.waiting
+        self.positions.begin(_DIRECT, waiting[0].position if waiting else kept.next_position)
+        self._kept = kept
+        for position, arrival_ms, data in waiting:
+            self._take_put(data, arrival_ms, position)
+        kept.waiting = []
+
+    def restore(self) -> None:
+        """Goes on reading the source where it was."""
+        if self._reader is not None:
+            self._reader.restore()
 
     def begin(self) -> None:
         """Starts; of a stream source, what is put after this returns is delivered.
@@ -167,6 +189,8 @@ class Delivery:
             outlet.close()
         await self._end(writing)
         await self._errors.close()
+        if self._kept is not None:
+            self._kept.close()
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         _, late = await asyncio.wait(tasks, timeout=CLOSE_S)
@@ -190,12 +214,19 @@ class Delivery:
 
     def put(self, data: bytes) -> str:
         """Takes one record of a direct put; returns its id."""
-        number = f"{time.time_ns():019d}{next(self._numbers) % 10**9:09d}000000"
         arrival_ms = int(time.time() * 1000)
+        position = None if self._kept is None else self._kept.put(data, arrival_ms)
+        return self._take_put(data, arrival_ms, position)
+
+    def _take_put(self, data: bytes, arrival_ms: int, position: int | None) -> str:
+        number = f"{time.time_ns():019d}{next(self._numbers) % 10**9:09d}000000"
+        span = None
+        if position is not None:
+            span = self.positions.take(_DIRECT, position + 1, 1 if self._backup is None else 2)
         if self._passes_by:
-            self._deliver([data], arrival_ms, None)
+            self._deliver([data], arrival_ms, span)
         else:
-            self._hand_over(Record(number, data, arrival_ms))
+            self._hand_over(Record(number, data, arrival_ms, span))
         return number
 
     def take_batch(self, shard: str, batch: StreamBatch) -> None:

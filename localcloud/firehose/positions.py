@@ -43,6 +43,11 @@ class Positions:
             self._spans[shard] = deque()
             self._moved(shard, position)
 
+    def restore(self, shard: str, position: int) -> None:
+        """Goes on in a shard from a position that was delivered before."""
+        self.read[shard] = self.delivered[shard] = position
+        self._spans[shard] = deque()
+
     def take(self, shard: str, end: int, records: int) -> Span:
         """Notes that a shard was read up to `end`, which gave `records` to be settled."""
         span = Span(shard, end, records)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localcloud.arn import arn
+from localcloud.durable import moment
 from localcloud.firehose import settings
 from localcloud.firehose.delivery import Delivery
+from localcloud.firehose.kept import KIND, KeptPuts
 from localcloud.firehose.source import Source
 from localcloud.firehose.throttle import Throttle, quota_of
 from localcloud.http import AwsError, Response, json_response
@@ -42,7 +44,7 @@ class DeliveryStream:
     source: dict[str, Any] | None
     engine: Delivery
     throttle: Throttle
-    created_s: float = field(default_factory=time.time)
+    created_s: float = field(default_factory=moment.now_s)
     updated_s: float | None = None
     encryption: dict[str, Any] | None = None
     tags: dict[str, str] = field(default_factory=dict)
@@ -71,6 +73,19 @@ class FirehoseService:
             "UntagDeliveryStream": self._untag,
             "ListTagsForDeliveryStream": self._list_tags,
         }
+
+    async def restore(self) -> None:
+        """Delivers direct puts that were not delivered, and goes on reading sources."""
+        folder = self._context.folder
+        if folder is None:
+            return
+        direct = [stream.name for stream in self._delivery_streams.values() if not stream.source]
+        folder.keep_only(KIND, direct)
+        for stream in self._delivery_streams.values():
+            if stream.source:
+                stream.engine.restore()
+            else:
+                stream.engine.keep(KeptPuts(folder.log(KIND, stream.name)))
 
     async def start(self) -> None:
         """Nothing runs before a delivery stream is created."""
@@ -175,6 +190,10 @@ class FirehoseService:
                 )
             stream.encryption = dict(body["DeliveryStreamEncryptionConfigurationInput"])
         engine.begin()
+        folder = context.folder
+        if folder is not None and source is None and context.restored.is_set():
+            folder.forget(KIND, name)
+            engine.keep(KeptPuts(folder.log(KIND, name)))
         self._delivery_streams[name] = stream
         return {"DeliveryStreamARN": stream.arn}
 
@@ -242,6 +261,8 @@ class FirehoseService:
         del self._delivery_streams[stream.name]
         await stream.engine.stop()
         stream.engine.forget()
+        if self._context.folder is not None and self._context.restored.is_set():
+            self._context.folder.forget(KIND, stream.name)
         return {}
 
     async def _update(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -267,7 +288,7 @@ class FirehoseService:
             raise settings.invalid("S3BackupMode cannot be disabled once it is enabled")
         self._check_roles(destination, None)
         stream.engine.change(destination)
-        stream.updated_s = time.time()
+        stream.updated_s = moment.now_s()
         return {}
 
     async def _put_record(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -53,16 +53,18 @@ class KinesisReader:
         context: The cloud.
         streams: Reads of streams.
         name: Name of the delivery stream.
+        arn: Its ARN, by which the source knows it.
         source: What is read.
         positions: Where each shard is; told of what is read by who takes it.
         intake: Who takes the records.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         context: CloudContext,
         streams: StreamSource,
         name: str,
+        arn: str,
         source: Source,
         positions: Positions,
         intake: Intake,
@@ -72,6 +74,7 @@ class KinesisReader:
         self._where = {"DeliveryStreamName": name}
         self._name = name
         self._arn = source.arn
+        self._reader = arn
         self._acting = context.access.role(source.role_arn, name)
         self._positions = positions
         self._intake = intake
@@ -90,6 +93,11 @@ class KinesisReader:
             latest = self._streams.position(self._arn, shard, "LATEST")
             self._positions.begin(shard, latest)
         self._task = asyncio.create_task(self._discover())
+
+    def restore(self) -> None:
+        """Goes on from what was kept."""
+        for shard, place in self._streams.places(self._arn, self._reader).items():
+            self._positions.restore(shard, place.position)
 
     async def stop(self) -> None:
         """Stops reading."""
@@ -112,6 +120,7 @@ class KinesisReader:
 
     async def _discover(self) -> None:
         """Keeps a reader for every shard whose parents were read to their end."""
+        await self._context.restored.wait()
         while True:
             self._reshard.clear()
             try:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localcloud.durable import moment
 from localcloud.environment import whole_number
 from localcloud.functions.function_settings import SETTINGS
 from localcloud.functions.platform_log import PlatformLog
@@ -52,6 +53,10 @@ class ThrottledError(AwsError):
         )
 
 
+def _now() -> dt.datetime:
+    return dt.datetime.fromtimestamp(moment.now_s(), dt.UTC)
+
+
 @dataclass(slots=True)
 class Function:
     """One function; `$LATEST` only."""
@@ -66,8 +71,8 @@ class Function:
     reserved: int | None = None
     event_config: dict[str, Any] = field(default_factory=dict)
     event_config_modified_s: float = 0.0
-    revision: str = field(default_factory=lambda: str(uuid.uuid4()))
-    modified: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    revision: str = field(default_factory=lambda: str(moment.uuid4()))
+    modified: dt.datetime = field(default_factory=_now)
     code_sha: str = ""
     code_size: int = 0
     in_use: int = 0
@@ -126,8 +131,8 @@ class Function:
     def _changed(self) -> None:
         self._generation += 1
         self._take_credentials_back()
-        self.revision = str(uuid.uuid4())
-        self.modified = dt.datetime.now(dt.UTC)
+        self.revision = str(moment.uuid4())
+        self.modified = _now()
 
     def _take_credentials_back(self) -> None:
         """Environments that are busy go on with the last ones until the next change."""

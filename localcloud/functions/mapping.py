@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localcloud.access.needs import READ, stream_need
+from localcloud.durable import moment
 from localcloud.functions.delivery import Delivery
 from localcloud.functions.filters import RecordFilter
 from localcloud.functions.kinesis_event import encoder
@@ -79,9 +78,9 @@ class EventSourceMapping:
     source: str
     settings: dict[str, Any]
     enabled: bool = True
-    uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    uuid: str = field(default_factory=lambda: str(moment.uuid4()))
     tags: dict[str, str] = field(default_factory=dict)
-    modified: float = field(default_factory=time.time)
+    modified: float = field(default_factory=moment.now_s)
     last_result: str = "No records processed"
     delivered: int = 0
     given_up: int = 0
@@ -146,7 +145,7 @@ class EventSourceMapping:
                 self.checkpoints.windows.clear()
             self.function = function or self.function
             self.enabled = enabled
-            self.modified = time.time()
+            self.modified = moment.now_s()
             self._switch()
         finally:
             self._transition = None
@@ -231,8 +230,9 @@ class EventSourceMapping:
 
     def _tell(self, shard: str) -> None:
         """Tells the stream what it need not keep for this mapping."""
-        position = self.checkpoints.positions[shard]
-        self.streams.checkpoint(self.source, self.uuid, shard, position)
+        position, window = self.checkpoints.positions[shard], self.checkpoints.windows.get(shard)
+        state = window.to_json() if window is not None else None
+        self.streams.checkpoint(self.source, self.uuid, shard, position, state)
 
     def measure_age(self, age_ms: int) -> None:
         """Publishes how old the last record of a batch was when it was finished."""
@@ -244,8 +244,16 @@ class EventSourceMapping:
             dimensions={"FunctionName": self.function.name},
         )
 
+    def restore(self) -> None:
+        """Goes on from what was kept of it."""
+        for shard, (position, window) in self.streams.places(self.source, self.uuid).items():
+            self.checkpoints.positions[shard] = position
+            if window is not None:
+                self.checkpoints.windows[shard] = Window.from_json(window)
+
     async def _discover(self) -> None:
         """Keeps a poller for every shard whose parents have been read to their end."""
+        await self.context.restored.wait()
         known = self.checkpoints
         while True:
             try:
@@ -286,11 +294,11 @@ class EventSourceMapping:
 
         def moved(position: int, window: Window | None) -> None:
             known.positions[shard] = position
-            self._tell(shard)
             if window is not None:
                 known.windows[shard] = window
             else:
                 known.windows.pop(shard, None)
+            self._tell(shard)
 
         def count(read: int, filtered: int) -> None:
             self.filtered += filtered

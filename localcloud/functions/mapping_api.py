@@ -67,6 +67,11 @@ class MappingApi:
             for mapping in self.mappings.values()
         }
 
+    def restore(self) -> None:
+        """Lets all of them go on from what was kept."""
+        for mapping in self.mappings.values():
+            mapping.restore()
+
     async def stop(self) -> None:
         """Stops all of them."""
         for mapping in self.mappings.values():

@@ -9,13 +9,13 @@ import contextlib
 import json
 import logging
 import re
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 import orjson
 
 from localcloud.arn import arn
+from localcloud.durable import moment
 from localcloud.functions.events import Event, EventQueue, check_config
 from localcloud.functions.function import Function
 from localcloud.functions.function_settings import check_settings
@@ -90,6 +90,10 @@ class LambdaService:
             (method, re.compile(rf"^/\d{{4}}-\d\d-\d\d{path}/?$"), answer)
             for method, path, answer in routes
         ]
+
+    async def restore(self) -> None:
+        """Lets mappings go on where they were; asynchronous events that waited are not kept."""
+        self._mappings.restore()
 
     async def start(self) -> None:
         """Starts the logs and the end of idle processes."""
@@ -395,14 +399,14 @@ class LambdaService:
     async def _put_event_config(self, request: Request, groups: dict[str, str]) -> Response:
         function = self._find(groups)
         function.event_config = check_config(request.json())
-        function.event_config_modified_s = time.time()
+        function.event_config_modified_s = moment.now_s()
         return json_response(self._event_config(function), content_type=JSON)
 
     async def _update_event_config(self, request: Request, groups: dict[str, str]) -> Response:
         function = self._find(groups)
         self._event_config(function)
         function.event_config.update(check_config(request.json()))
-        function.event_config_modified_s = time.time()
+        function.event_config_modified_s = moment.now_s()
         return json_response(self._event_config(function), content_type=JSON)
 
     async def _get_event_config(self, _: Request, groups: dict[str, str]) -> Response:

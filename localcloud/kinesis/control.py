@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from localcloud.arn import arn
+from localcloud.durable import moment
 from localcloud.http import AwsError
 from localcloud.kinesis.limits import MIB, Clock
 from localcloud.kinesis.stream import (
@@ -24,6 +25,7 @@ from localcloud.kinesis.throughput import FIRST_SHARDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from localcloud.kinesis.kept import KeptStreams
     from localcloud.kinesis.memory import Memory
     from localcloud.seams import CloudContext
 
@@ -40,14 +42,18 @@ class ControlPlane:
     Args:
         context: The cloud.
         memory: The bound on what streams hold.
+        kept: Where their records are kept; None where memory is all.
     """
 
-    def __init__(self, context: CloudContext, memory: Memory) -> None:
+    def __init__(
+        self, context: CloudContext, memory: Memory, kept: KeptStreams | None = None
+    ) -> None:
         self.context = context
         self.streams: dict[str, Stream] = {}
-        self.clock = Clock()
+        self.clock = Clock(moment.now_s)
         self.committed = False
         self._memory = memory
+        self._kept = kept
 
     def operations(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
         """The operations by API name."""
@@ -167,6 +173,8 @@ class ControlPlane:
             warm_mib_per_s=body.get("WarmThroughputMiBps"),
         )
         stream.add_even_shards(count)
+        if self._kept is not None and self.context.restored.is_set():
+            self._kept.begin(stream)
         self.streams[name] = stream
 
     def _first_shards(self, mode: str, body: dict[str, Any]) -> int:
@@ -211,6 +219,8 @@ class ControlPlane:
         for shard in stream.open_shards:
             stream.close(shard)
         self._memory.forget(stream)
+        if self._kept is not None and self.context.restored.is_set():
+            self._kept.end(stream)
 
     def _describe_stream(self, body: dict[str, Any]) -> dict[str, Any]:
         stream = self.find(body)

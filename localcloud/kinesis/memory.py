@@ -13,6 +13,7 @@ import heapq
 import logging
 from typing import TYPE_CHECKING, Any
 
+from localcloud.durable.readers import KeptReaders, Place
 from localcloud.kinesis.limits import MIB
 
 if TYPE_CHECKING:
@@ -28,14 +29,31 @@ _ROOM = 1 / 16
 
 
 class Readers:
-    """How far each reader inside the process has come, by stream, reader and shard."""
+    """How far each reader inside the process has come, by stream, reader and shard.
+
+    Attributes:
+        kept: Keeps it, where the cloud has a folder.
+    """
 
     def __init__(self) -> None:
         self._positions: dict[str, dict[str, dict[str, int]]] = {}
+        self.kept: KeptReaders | None = None
 
-    def checkpoint(self, stream_arn: str, reader: str, shard_id: str, position: int) -> None:
-        """Tells that a reader needs nothing before `position` any more."""
+    def restore(self, kept: KeptReaders, stream_arns: Iterable[str]) -> None:
+        """Takes back how far the readers of streams had come, and keeps it from now on."""
+        for stream_arn in stream_arns:
+            for reader, places in kept.of(stream_arn).items():
+                for shard_id, place in places.items():
+                    self.checkpoint(stream_arn, reader, shard_id, place.position)
+        self.kept = kept
+
+    def checkpoint(
+        self, stream_arn: str, reader: str, shard_id: str, position: int, state: Any = None
+    ) -> None:
+        """Tells that a reader needs nothing before `position` any more, but for its `state`."""
         self._positions.setdefault(stream_arn, {}).setdefault(reader, {})[shard_id] = position
+        if self.kept is not None:
+            self.kept.moved(stream_arn, reader, shard_id, Place(position, state))
 
     def forget(self, stream_arn: str, reader: str) -> None:
         """Tells that a reader is gone."""
@@ -43,10 +61,14 @@ class Readers:
         readers.pop(reader, None)
         if not readers:
             self._positions.pop(stream_arn, None)
+        if self.kept is not None:
+            self.kept.forget(stream_arn, reader)
 
     def forget_stream(self, stream_arn: str) -> None:
         """Tells that a stream is gone: one that is made by its name begins anew."""
         self._positions.pop(stream_arn, None)
+        if self.kept is not None:
+            self.kept.forget(stream_arn)
 
     def passed(self, stream: Stream, shard: Shard) -> int:
         """The position before which nobody needs a shard's records."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
 from localcloud.kinesis.encoding import bytes_of, decode
+from localcloud.kinesis.kept import Put
 from localcloud.kinesis.limits import MIB
 from localcloud.kinesis.segment import Accepted
 from localcloud.kinesis.shard import MAX_HASH_KEY
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from localcloud.kinesis.control import ControlPlane
+    from localcloud.kinesis.kept import KeptStreams
     from localcloud.kinesis.memory import Memory
     from localcloud.kinesis.metrics import Meter
     from localcloud.kinesis.shard import Shard
@@ -107,15 +109,18 @@ class Writer:
         memory: The bound on what they hold.
         meter: Where metrics go.
         account_id: Account that error messages name.
+        kept: Where records are kept; None where memory is all.
     """
 
     def __init__(
-        self, control: ControlPlane, memory: Memory, meter: Meter, account_id: str
-    ) -> None:
+        self, control: ControlPlane, memory: Memory, meter: Meter, account_id: str,
+        kept: KeptStreams | None = None,
+    ) -> None:  # fmt: skip
         self._control = control
         self._memory = memory
         self._meter = meter
         self._account_id = account_id
+        self._kept = kept
 
     def put_record(self, body: dict[str, Any]) -> dict[str, Any]:
         """PutRecord."""
@@ -185,6 +190,7 @@ class Writer:
             outcome.refused = dict.fromkeys(range(total), (FULL, _FULL_MESSAGE))
             return outcome
         now_s, arrival_ms = stream.clock.monotonic_s(), stream.clock.epoch_ms()
+        puts: list[Put] = []
         for shard, records in call.shards.items():
             admitted = records
             size = sum([one[3] for one in records])
@@ -195,24 +201,26 @@ class Writer:
                 if not admitted:
                     continue
             indexes, keys, datas, _ = zip(*admitted, strict=True)
-            first = self._append(
-                shard, Accepted(keys, datas, size, arrival_ms, stream.encryption_type)
-            )
-            outcome.placed.append((shard, indexes, first))
+            accepted = Accepted(keys, datas, size, arrival_ms, stream.encryption_type)
+            puts.append(Put(shard, shard.end_position, accepted))
+            outcome.placed.append((shard, indexes, shard.end_position))
             outcome.size += size
+        if self._kept is not None and puts:
+            self._kept.append(stream, puts)
+        for put in puts:
+            self._append(put.shard, put.accepted)
         if stream.mode == ON_DEMAND:
             good = total - len(outcome.refused)
             stream.throughput.add(outcome.size, good, stream.clock.epoch_s())
         return outcome
 
-    def _append(self, shard: Shard, accepted: Accepted) -> int:
+    def _append(self, shard: Shard, accepted: Accepted) -> None:
         """Stores what a shard admitted of one call; every record of every stream comes by here."""
         before = shard.bytes_held
-        first = shard.append(accepted)
+        shard.append(accepted)
         self._memory.held_bytes += shard.bytes_held - before
         shard.tally.in_records += len(accepted.datas)
         shard.tally.in_bytes += accepted.size
-        return first
 
     def _refuse(
         self,

@@ -103,17 +103,24 @@ class Resharding:
         return stream
 
 
-def scale(stream: Stream) -> None:
-    """Splits the widest shards of an on-demand stream until it takes double its peak."""
+def scale(stream: Stream) -> bool:
+    """Splits shards of an on-demand stream until it takes double its peak; whether it did."""
     wanted = stream.throughput.wanted_shards(stream.clock.epoch_s())
     if wanted is None or stream.mode != ON_DEMAND:
-        return
+        return False
     before = len(stream.open_shards)
-    while len(stream.open_shards) < min(wanted, STREAM_SHARDS):
+    scale_to(stream, min(wanted, STREAM_SHARDS))
+    grown = len(stream.open_shards) != before
+    if grown:
+        log.info("on-demand stream %s: %d shards", stream.name, len(stream.open_shards))
+    return grown
+
+
+def scale_to(stream: Stream, count: int) -> None:
+    """Splits the widest shards until there are `count` open ones."""
+    while len(stream.open_shards) < count:
         widest = max(stream.open_shards, key=lambda shard: shard.end_hash - shard.start_hash)
         stream.split(widest, (widest.start_hash + widest.end_hash + 1) // 2)
-    if len(stream.open_shards) != before:
-        log.info("on-demand stream %s: %d shards", stream.name, len(stream.open_shards))
 
 
 def _open_shard(stream: Stream, shard_id: str) -> Shard:

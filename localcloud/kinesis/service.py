@@ -11,32 +11,40 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from localcloud import cbor
+from localcloud.durable import moment
+from localcloud.durable.readers import KeptReaders
 from localcloud.environment import whole_number
 from localcloud.http import AwsError, Response, json_response
 from localcloud.kinesis.account import Account
 from localcloud.kinesis.consumers import Consumers
 from localcloud.kinesis.control import ControlPlane
 from localcloud.kinesis.encoding import text_of
+from localcloud.kinesis.kept import KeptStreams
 from localcloud.kinesis.limits import MIB
 from localcloud.kinesis.listing import Listing
 from localcloud.kinesis.memory import Memory, Readers
 from localcloud.kinesis.metrics import Meter
 from localcloud.kinesis.put import Writer
 from localcloud.kinesis.read import Reader, Start
-from localcloud.kinesis.resharding import Resharding, scale
+from localcloud.kinesis.resharding import Resharding, scale, scale_to
 from localcloud.kinesis.settings import Settings, finished
 from localcloud.kinesis.subscription import Subscriptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from localcloud.durable.readers import Place
     from localcloud.http import Request
+    from localcloud.kinesis.stream import Stream
     from localcloud.seams import CloudContext, StartingPosition, StreamBatch
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 TRIM_EVERY_TICKS = 5
+RESTORED_AT_ONCE = 64
+# The scaling of an on-demand stream among the requests that are kept; no client can ask for it.
+_SCALE = "ScaleOnDemandStream"
 DEFAULT_MEMORY_MIB = 2048
 UNSERVED = ("CreateChannel", "DeleteChannel", "DescribeChannel", "ListChannels", "UpdateChannel")
 
@@ -55,9 +63,13 @@ class KinesisService:
         self._readers = Readers()
         max_mib = whole_number("FLEETCAST_KINESIS_MIB", DEFAULT_MEMORY_MIB)
         self._memory = Memory(max_mib * MIB, self._readers)
-        self._control = ControlPlane(context, self._memory)
+        folder = context.folder
+        self._kept = KeptStreams(folder) if folder is not None else None
+        self._control = ControlPlane(context, self._memory, self._kept)
         self._meter = Meter(context.metrics)
-        self._writer = Writer(self._control, self._memory, self._meter, context.account_id)
+        self._writer = Writer(
+            self._control, self._memory, self._meter, context.account_id, self._kept
+        )
         self._reader = Reader(self._control, self._meter, context.account_id)
         self._account = Account(self._control)
         self._consumers = consumers = Consumers(self._control)
@@ -76,6 +88,21 @@ class KinesisService:
             "GetRecords": self._reader.get_records,
         }
 
+    async def restore(self) -> None:
+        """Puts the records of all streams back, and what their readers told."""
+        folder, kept = self._context.folder, self._kept
+        if folder is None or kept is None:
+            return
+        streams = list(self._control.streams.values())
+        readers = KeptReaders(folder.log("readers"))
+        self._readers.restore(readers, [stream.arn for stream in streams])
+        for number, added in enumerate(kept.restore(streams)):
+            self._memory.held_bytes += added
+            self._memory.room(streams)
+            if number % RESTORED_AT_ONCE == 0:
+                # Whoever asks how far it is gets an answer.
+                await asyncio.sleep(0)
+
     async def start(self) -> None:
         """Starts expiry, scaling and shard-level metrics."""
         self._task = asyncio.create_task(self._tend())
@@ -87,6 +114,10 @@ class KinesisService:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        if self._kept is not None:
+            self._kept.close()
+        if self._readers.kept is not None:
+            self._readers.kept.close()
 
     def status(self) -> dict[str, Any]:
         """Streams with their shards and what they hold."""
@@ -123,6 +154,8 @@ class KinesisService:
             if name == "SubscribeToShard":
                 return self._subscriptions.subscribe(request.json(), content_type)
             operation = self._operations.get(name)
+            if name == _SCALE and not self._context.restored.is_set():
+                operation = self._scale_again
             if operation is None:
                 raise _unserved(name)
             return _response(await finished(operation(request.json())), content_type)
@@ -162,7 +195,21 @@ class KinesisService:
         self._account.settle()
         for stream in streams:
             self._memory.held_bytes -= stream.trim()
-            scale(stream)
+            self._scale(stream)
+            if self._kept is not None:
+                self._kept.trim(stream)
+
+    def _scale(self, stream: Stream) -> None:
+        """Scales an on-demand stream; that is kept like a request."""
+        made = moment.Moment()
+        with moment.during(made):
+            grown = scale(stream)
+        if grown and self._context.requests is not None:
+            body = {"StreamName": stream.name, "Shards": len(stream.open_shards)}
+            self._context.requests.note("kinesis", _SCALE, body, made)
+
+    def _scale_again(self, body: dict[str, Any]) -> None:
+        scale_to(self._control.find(body), body["Shards"])
 
     def encryption_key(self, stream_arn: str) -> str:
         """The KMS key of a stream by its ARN; empty where it has none, or there is no stream."""
@@ -232,9 +279,16 @@ class KinesisService:
             await self._context.faults.delay("kinesis", "GetRecords")
         return found
 
-    def checkpoint(self, stream_arn: str, reader: str, shard_id: str, position: int) -> None:
+    def checkpoint(
+        self, stream_arn: str, reader: str, shard_id: str, position: int, state: Any = None
+    ) -> None:
         """See `StreamSource`."""
-        self._readers.checkpoint(stream_arn, reader, shard_id, position)
+        self._readers.checkpoint(stream_arn, reader, shard_id, position, state)
+
+    def places(self, stream_arn: str, reader: str) -> Mapping[str, Place]:
+        """See `StreamSource`."""
+        kept = self._readers.kept
+        return {} if kept is None else kept.of(stream_arn).get(reader, {})
 
     def forget(self, stream_arn: str, reader: str) -> None:
         """See `StreamSource`."""

@@ -182,6 +182,22 @@ class Shard:
             self.wake()
         return position
 
+    def stand_at(self, end: int, read: int) -> None:
+        """Goes on behind records that are not held any more, from position `end`."""
+        self.read_position = max(self.read_position, read)
+        if end > self.end_position:
+            # Nothing is held before a gap: the oldest go first.
+            self.first_position = self.end_position = end
+
+    def restore(self, accepted: Accepted, first: int) -> int:
+        """Puts records back that were at position `first`; returns the bytes that they take."""
+        if first < self.end_position:
+            return 0
+        self.stand_at(first, 0)
+        before = self.bytes_held
+        self.append(accepted)
+        return self.bytes_held - before
+
     def close(self) -> None:
         """Closes it for writing; its readers see its end."""
         self.closed_ms = self.clock.epoch_ms()

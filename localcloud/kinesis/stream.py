@@ -192,7 +192,7 @@ class Stream:
     def horizon_ms(self) -> int:
         """The oldest arrival that is still kept, but not before the stream began."""
         kept_ms = self.clock.epoch_ms() - self.retention_hours * 3_600_000
-        return max(kept_ms, int(self.created_s * 1000))
+        return max(kept_ms, round(self.created_s * 1000))
 
     def trim(self) -> int:
         """Drops records, and closed shards, that are older than the retention.

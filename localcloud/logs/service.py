@@ -56,6 +56,9 @@ class LogsService:
             "DeleteLogGroup": lambda b: self._group_deleted(b["logGroupName"]),
         }
 
+    async def restore(self) -> None:
+        """Nothing: the events of log groups begin anew."""
+
     async def start(self) -> None:
         """Starts the end of minutes, for default values."""
         self._task = asyncio.create_task(self._tick())

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from localcloud.queues.kept import KIND, KeptMessages
+
 if TYPE_CHECKING:
+    from localcloud.durable.folder import Folder
     from localcloud.http import Request, Response
 
 MAX_WAIT_S = 20
@@ -28,9 +31,10 @@ class LongPolls:
     Args:
         inner: Who answers.
         account_id: Account of the queues.
+        folder: Where messages are kept; None where memory is all.
     """
 
-    def __init__(self, inner: Inner, account_id: str) -> None:
+    def __init__(self, inner: Inner, account_id: str, folder: Folder | None = None) -> None:
         self._inner = inner
         self._account_id = account_id
         self._waiting: dict[Any, set[asyncio.Event]] = {}
@@ -40,10 +44,24 @@ class LongPolls:
         self._standard = standard
         standard.mend()
         standard.listeners.add(self._arrived)
+        self._kept = KeptMessages(folder.log(KIND)) if folder is not None else None
+        standard.keep(self._kept)
+
+    def restore(self) -> None:
+        """Puts messages that were kept back into their queues.
+
+        Raises:
+            TargetError: what was kept is damaged.
+        """
+        if self._kept is not None:
+            self._standard.restore(self._kept, self._account_id)
 
     def close(self) -> None:
-        """Listens no longer."""
+        """Listens no longer, and keeps nothing any more."""
         self._standard.listeners.discard(self._arrived)
+        self._standard.keep(None)
+        if self._kept is not None:
+            self._kept.close()
 
     async def handle(self, request: Request) -> Response:
         """Answers a request."""

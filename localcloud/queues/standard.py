@@ -22,6 +22,7 @@ from localcloud.queues.messages import Messages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from localcloud.queues.kept import KeptMessages
     from localcloud.queues.messages import Entry
 
 # Nobody looks more often than this for a message that becomes visible by itself.
@@ -32,12 +33,15 @@ _MAX_VISIBILITY_MS = 43_200_000
 
 # Told of a queue, in some thread, when it has perhaps something for receivers.
 listeners: set[Callable[[Any], None]] = set()
+# Keeps messages, where the cloud has a folder.
+_keepers: list[KeptMessages] = []
 
 _add = models.Queue.add_message
 _delete = models.Queue.delete_message
 _receive = models.SQSBackend.receive_message
 _change = models.SQSBackend.change_message_visibility
 _purge = models.SQSBackend.purge_queue
+_delete_queue = models.SQSBackend.delete_queue
 
 
 @functools.cache
@@ -54,6 +58,33 @@ def mend() -> None:
     models.SQSBackend.receive_message = _receive_message
     models.SQSBackend.change_message_visibility = _change_message_visibility
     models.SQSBackend.purge_queue = _purge_queue
+    models.SQSBackend.delete_queue = _delete_queue_and_messages
+
+
+def keep(kept: KeptMessages | None) -> None:
+    """Keeps all messages from now on; None ends that."""
+    _keepers[:] = [] if kept is None else [kept]
+
+
+def restore(kept: KeptMessages, account_id: str) -> None:
+    """Puts messages back into their queues.
+
+    Raises:
+        TargetError: what was kept is damaged.
+    """
+
+    def put(arn: str, message: Any) -> bool:
+        region, name = arn.split(":")[3], arn.rpartition(":")[2]
+        found = queue(account_id, region, name)
+        if found is None:
+            return False
+        if found.fifo_queue:
+            found._messages.append(message)
+        else:
+            messages_of(found).add(message, unix_time_millis())
+        return True
+
+    kept.restore(put)
 
 
 def queue(account_id: str, region: str, name: str) -> Any:
@@ -100,20 +131,41 @@ def _tell(queue: Any) -> None:
 
 
 def _add_message(queue: Any, message: Any) -> None:
+    kept = _keepers[0] if _keepers else None
+    if kept is not None and not kept.restored:
+        # What is sent while requests are made again was kept when it was sent first.
+        return
     if queue.fifo_queue:
         _add(queue, message)
+        taken = message in queue._messages
+        if kept is not None and taken:
+            kept.added(queue.queue_arn, message)
     else:
+        if kept is not None:
+            kept.added(queue.queue_arn, message)
         with queue._messages_lock:
             messages_of(queue).add(message, unix_time_millis())
     _tell(queue)
 
 
+def _forget(queue: Any, *messages: Any) -> None:
+    """Keeps messages no longer."""
+    for kept in _keepers:
+        kept.removed(queue.queue_arn, [message.id for message in messages])
+
+
 def _delete_message(queue: Any, receipt_handle: str) -> None:
     if queue.fifo_queue:
+        doomed = [one for one in queue._messages if one.had_receipt_handle(receipt_handle)]
         _delete(queue, receipt_handle)
+        _forget(queue, *doomed)
         return
     with queue._messages_lock:
-        if not _settled(queue).delete(receipt_handle):
+        messages = _settled(queue)
+        entry = messages.by_handle(receipt_handle)
+        if entry is not None:
+            _forget(queue, entry.message)
+        if not messages.delete(receipt_handle):
             raise ReceiptHandleIsInvalid
 
 
@@ -134,6 +186,7 @@ def _receive_message(
         copies = [copy.copy(message) for message in result]
     for message in dead:
         queue.dead_letter_queue.add_message(message)
+    _forget(queue, *dead)
     for message in copies:
         message.message_attributes = dict(message.message_attributes)
         models._filter_message_attributes(message, message_attribute_names or [])
@@ -151,6 +204,7 @@ def _received(queue: Any, count: int, visibility_s: int) -> tuple[list[Any], lis
         message = entry.message
         if message.sent_timestamp <= kept_since_ms:
             messages.drop(entry)
+            _forget(queue, message)
         elif policy and message.approximate_receive_count >= int(policy["maxReceiveCount"]):
             messages.drop(entry)
             dead.append(message)
@@ -188,5 +242,15 @@ def _change_message_visibility(
 def _purge_queue(backend: Any, queue_name: str) -> None:
     _purge(backend, queue_name)
     queue = backend.get_queue(queue_name)
+    for kept in _keepers:
+        kept.cleared(queue.queue_arn)
     with queue._messages_lock:
         messages_of(queue).clear()
+
+
+def _delete_queue_and_messages(backend: Any, queue_name: str) -> None:
+    arn = backend.get_queue(queue_name).queue_arn
+    _delete_queue(backend, queue_name)
+    for kept in _keepers:
+        if kept.restored:
+            kept.cleared(arn)

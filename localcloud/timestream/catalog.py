@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localcloud.arn import arn
+from localcloud.durable import moment
 from localcloud.http import AwsError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Catalog:
         name = _checked(body["DatabaseName"], "database")
         if name in self.databases:
             raise AwsError("ConflictException", f"The database {name} already exists.")
-        now = time.time()
+        now = moment.now_s()
         key = body.get("KmsKeyId") or self._arn("kms", "key/alias-aws-timestream")
         database = Database(name, self._arn("timestream", f"database/{name}"), key, now, now)
         database.tags.update(_tags(body))
@@ -151,7 +151,7 @@ class Catalog:
 
     def _update_database(self, body: dict[str, Any]) -> dict[str, Any]:
         database = self.database(body["DatabaseName"])
-        database.key_id, database.updated_s = body["KmsKeyId"], time.time()
+        database.key_id, database.updated_s = body["KmsKeyId"], moment.now_s()
         return {"Database": database.describe()}
 
     def _delete_database(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class Catalog:
             name,
             f"{database.arn}/table/{name}",
             f"table_{self._serial}",
-            time.time(),
+            moment.now_s(),
         )
         _apply(table, body)
         table.tags.update(_tags(body))
@@ -190,7 +190,7 @@ class Catalog:
     def _update_table(self, body: dict[str, Any]) -> dict[str, Any]:
         table = self.table(body["DatabaseName"], body["TableName"])
         _apply(table, body)
-        table.updated_s = time.time()
+        table.updated_s = moment.now_s()
         return {"Table": table.describe()}
 
     def _delete_table(self, body: dict[str, Any]) -> dict[str, Any]:

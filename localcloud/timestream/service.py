@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError, Response, json_response
 from localcloud.timestream.catalog import Catalog
+from localcloud.timestream.kept import KIND, KeptTable
 from localcloud.timestream.query import QueryEngine
 from localcloud.timestream.store import Store, now_ns
 from localcloud.timestream.write import DAY_NS, HOUR_NS, write_records
@@ -38,6 +39,19 @@ class TimestreamService:
         self._operations = self._catalog.operations()
         self._queries = QueryEngine(self._catalog, self._store)
         self._task: asyncio.Task[None] | None = None
+        self._kept: dict[str, KeptTable] = {}
+
+    async def restore(self) -> None:
+        """Puts the records of all tables back."""
+        folder = self._context.folder
+        if folder is None:
+            return
+        names = [table.storage for table in self._catalog.tables()]
+        folder.keep_only(KIND, names)
+        for name in names:
+            kept = self._kept[name] = KeptTable(folder.log(KIND, name))
+            await kept.restore(self._store, name)
+            self._store.keepers[self._store.tables[name]] = kept
 
     async def start(self) -> None:
         """Starts the deletion of what retention has ended for."""
@@ -50,6 +64,8 @@ class TimestreamService:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self._store.close()
+        for kept in self._kept.values():
+            kept.close()
 
     def status(self) -> dict[str, Any]:
         """Tables with the records they hold."""
@@ -111,15 +127,33 @@ class TimestreamService:
             return {"Endpoints": [endpoint]}
         if operation in self._operations:
             answer: dict[str, Any] = self._operations[operation](body)
+            self._keep_tables()
             return answer
         raise AwsError(
             "UnknownOperationException",
             f"Timestream operation {operation or '(none)'} is not served locally",
         )
 
+    def _keep_tables(self) -> None:
+        """Begins the logs of tables that were made, and removes those of tables that are gone."""
+        folder = self._context.folder
+        if folder is None or not self._context.restored.is_set():
+            return
+        tables = self._store.tables
+        for name in tables.keys() - self._kept.keys():
+            folder.forget(KIND, name)
+            kept = self._kept[name] = KeptTable(folder.log(KIND, name))
+            self._store.keepers[tables[name]] = kept
+        for name in self._kept.keys() - tables.keys():
+            self._kept.pop(name).close()
+            folder.forget(KIND, name)
+
     async def _write(self, body: dict[str, Any]) -> dict[str, Any]:
         table = self._catalog.table(body["DatabaseName"], body["TableName"])
         done = write_records(self._store, table, body)
+        kept = self._kept.get(table.storage)
+        if kept is not None:
+            kept.commit()
         await self._store.flush_if_full(table.storage)
         self._context.metrics.put(
             NAMESPACE,
@@ -155,5 +189,7 @@ class TimestreamService:
                 kept_ns = table.memory_hours * HOUR_NS + table.magnetic_days * DAY_NS
                 try:
                     await self._store.expire(table.storage, now_ns() - kept_ns)
+                    if table.storage in self._kept:
+                        self._kept[table.storage].expire(now_ns() - kept_ns)
                 except Exception:
                     log.exception("expiry of %s failed", table.name)

@@ -13,7 +13,7 @@ import time
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import numpy as np
@@ -108,7 +108,7 @@ class Batch:
     first_row: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class TableStore:
     """One table: its columns with their SQL types, its series, and rows not yet in DuckDB.
 
@@ -157,8 +157,23 @@ class TableStore:
         return sum(len(series.rows) for series in self.by_number)
 
 
+class Keeper(Protocol):
+    """Who keeps the records of a table."""
+
+    def add(
+        self, table: TableStore, series: Series, shape: Shape, time_ns: int, version: int,
+        values: list[Any],
+    ) -> None:  # fmt: skip
+        """Notes a record that is stored."""
+
+
 class Store:
-    """All tables and the one connection to DuckDB."""
+    """All tables and the one connection to DuckDB.
+
+    Attributes:
+        tables: By name.
+        keepers: Who keeps the records of a table, by the table.
+    """
 
     def __init__(self) -> None:
         self._connection = duckdb.connect(
@@ -171,6 +186,7 @@ class Store:
         self._connection.execute("SET lock_configuration = true")
         self._thread = ThreadPoolExecutor(1, "timestream")
         self.tables: dict[str, TableStore] = {}
+        self.keepers: dict[TableStore, Keeper] = {}
 
     def close(self) -> None:
         """Ends the thread and forgets everything."""
@@ -183,7 +199,7 @@ class Store:
 
     def drop(self, name: str) -> None:
         """Forgets a table."""
-        del self.tables[name]
+        self.keepers.pop(self.tables.pop(name), None)
         self._thread.submit(self._connection.execute, f'DROP TABLE IF EXISTS "{name}"')
 
     def rows(self) -> int:
@@ -216,6 +232,9 @@ class Store:
         buffer.series.append(series.number)
         buffer.values.append(values)
         table.buffered += 1
+        keeper = self.keepers.get(table)
+        if keeper is not None:
+            keeper.add(table, series, shape, time_ns, version, values)
 
     async def flush_if_full(self, name: str) -> None:
         """Appends the buffered rows where there are many."""
