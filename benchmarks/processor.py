@@ -249,7 +249,7 @@ async def main() -> None:
     """Prints the tables."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLEETCAST_HOME"] = folder
-        with cloudctl.running(cloudctl.free_port()) as cloud:
+        with cloudctl.running(cloudctl.free_port(), iam=False) as cloud:
             target = Target.named("local", port=cloud.port)
             first = await measure_function(target, cloud.pid, "first")
             now = await measure_function(target, cloud.pid, "now")

@@ -210,17 +210,20 @@ def describe_fault(fault: dict[str, Any]) -> str:
 
 
 @contextmanager
-def running(port: int | None = None, *, keep: bool = False) -> Iterator[CloudInfo]:
+def running(
+    port: int | None = None, *, keep: bool = False, iam: bool = True
+) -> Iterator[CloudInfo]:
     """A local cloud for the time of a block: one that runs already, or one of its own.
 
     Args:
         port: Where; `FLEETCAST_PORT` or 4566 if not given.
         keep: Leaves a cloud that was started here running.
+        iam: Whether one of its own enforces policies.
 
     Raises:
         TargetError: it did not start.
     """
-    info = start(port)
+    info = start(port, iam=iam)
     try:
         yield info
     finally:
