@@ -127,6 +127,7 @@ async def drive_part(
     events: EventLog | None,
     *,
     progress: Callable[[Progress], None],
+    begun: Callable[[Book], None] = lambda _book: None,
     ended: Callable[[RunSummary, Book], None] = lambda _summary, _book: None,
 ) -> RunSummary:
     """Drives a run's slice of the devices; see `drive`.
@@ -139,12 +140,14 @@ async def drive_part(
         make_transport: Makes the transport.
         events: Where the run is written down; None for a worker's part of it.
         progress: Is told about twice a second.
+        begun: Is told of the book that is kept.
         ended: Is told the end, also that of a run that is cancelled.
     """
     fleet = Fleet(scenario, run)
     teller = Teller(scenario, run.start_ms, events, progress)
     with LedgerWriter(run_dir, fleet) as ledger:
         book = Book(ledger)
+        begun(book)
         async with make_transport(book.done) as transport:
             driver = Driver(fleet, Encoder(fleet, key), transport, ledger, book, teller)
             if events is not None:

@@ -43,6 +43,20 @@ class Histogram:
         self._counts += other._counts
         self.max_s = max(self.max_s, other.max_s)
 
+    def since(self, before: Histogram) -> Histogram:
+        """What was recorded since an earlier state, which becomes this one."""
+        grown = Histogram()
+        grown._counts = self._counts - before._counts
+        grown.max_s = self.max_s
+        before._counts = self._counts.copy()
+        return grown
+
+    def buckets(self) -> list[tuple[float, int]]:
+        """(upper end in seconds, count) of the buckets that are not empty."""
+        filled = np.flatnonzero(self._counts)
+        ends = 2.0 ** ((filled + 1) / _PER_OCTAVE) / 1e6
+        return list(zip(ends.tolist(), self._counts[filled].tolist(), strict=True))
+
     def to_json(self) -> dict[str, Any]:
         """What is counted, for another process: the buckets that are not empty."""
         filled = np.flatnonzero(self._counts)

@@ -1,7 +1,8 @@
 """A process that drives a slice of a run; started by `simulator.workers`, never by hand.
 
 It takes one line of JSON from standard input, tells its progress and its summary in lines of JSON
-on standard output, and ends early, with its books closed, on SIGTERM or when its input ends.
+on standard output, and ends early, with its books closed, on SIGTERM or when its input ends. Where
+it is asked for, progress comes with the latencies since the one before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fleetcast.errors import FleetcastError
 from fleetcast.target import Target
 from simulator.engine import drive_part
+from simulator.histogram import Histogram
 from simulator.memory import collect_rarely
 from simulator.scenario import load_run
 from simulator.sending import Sending
@@ -31,8 +33,23 @@ def _tell(told: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _tell_progress(now: Progress) -> None:
-    _tell({"progress": asdict(now)})
+class _Telling:
+    """Tells progress, and the latencies of what came to an end since it did last."""
+
+    def __init__(self, *, latencies: bool) -> None:
+        self._book: Book | None = None
+        self._told = Histogram() if latencies else None
+
+    def begin(self, book: Book) -> None:
+        """The books of the slice are open."""
+        self._book = book
+
+    def progress(self, now: Progress) -> None:
+        """Tells it."""
+        told: dict[str, Any] = {"progress": asdict(now)}
+        if self._told is not None and self._book is not None:
+            told["latencies"] = self._book.latency.since(self._told).to_json()
+        _tell(told)
 
 
 def _tell_summary(summary: RunSummary, book: Book) -> None:
@@ -59,6 +76,7 @@ async def work(order: dict[str, Any]) -> None:
     first, last = order["slice"]
     target = None if order["target"] is None else Target(**order["target"])
     make = Sending.from_json(order["sending"]).make(target, order["stream"])
+    telling = _Telling(latencies=order.get("latencies", False))
     key = None if order["key"] is None else base64.b64decode(order["key"])
     await drive_part(
         scenario,
@@ -67,7 +85,8 @@ async def work(order: dict[str, Any]) -> None:
         run_dir,
         make,
         None,
-        progress=_tell_progress,
+        progress=telling.progress,
+        begun=telling.begin,
         ended=_tell_summary,
     )
 

@@ -59,13 +59,7 @@ async def drive_with_workers(  # noqa: PLR0917 - all that a run is
         _Worker(replace(run, devices_slice=part))
         for part in slices(scenario.fleet.devices, sending.workers)
     ]
-    order = {
-        "run_dir": str(run_dir),
-        "key": None if key is None else base64.b64encode(key).decode(),
-        "target": None if target is None else asdict(target),
-        "stream": stream,
-        "sending": sending.to_json(),
-    }
+    order = order_for(run_dir, key, target, stream, sending)
     teller = Teller(scenario, run.start_ms, events, progress)
     started = [asyncio.create_task(part.run(order)) for part in parts]
     complete = False
@@ -91,15 +85,38 @@ async def drive_with_workers(  # noqa: PLR0917 - all that a run is
     return summary
 
 
-class _Worker:
-    """A process that drives a slice."""
+class Told:
+    """What a worker has told of its slice.
 
-    def __init__(self, run: RunInfo) -> None:
-        self.run_info = run
+    Attributes:
+        progress: Where it is; None before it has begun.
+        summary: What it came to; None before it has ended.
+        lag: Times from when readings should have left until they were sent, at the end.
+        latency: Times until they were acknowledged.
+    """
+
+    def __init__(self) -> None:
         self.progress: Progress | None = None
         self.summary: dict[str, Any] | None = None
         self.lag = Histogram()
         self.latency = Histogram()
+
+    def hear(self, told: dict[str, Any]) -> None:
+        """Takes what a line says."""
+        if "progress" in told:
+            self.progress = Progress(**told["progress"])
+        if "summary" in told:
+            self.summary = told["summary"]
+            self.lag = Histogram.from_json(told["lag"])
+            self.latency = Histogram.from_json(told["latency"])
+
+
+class _Worker(Told):
+    """A process that drives a slice."""
+
+    def __init__(self, run: RunInfo) -> None:
+        super().__init__()
+        self.run_info = run
         self._process: asyncio.subprocess.Process | None = None
         self._ended = False
 
@@ -133,21 +150,13 @@ class _Worker:
         async for line in process.stdout:
             told = json.loads(line)
             error = told.get("error", error)
-            self._hear(told)
+            self.hear(told)
         await process.wait()
         if self.summary is None:
             last = (await complaint).decode(errors="replace").strip().rpartition("\n")[2]
             raise TargetError(
                 error or f"a worker ended with code {process.returncode}: {last or 'no output'}"
             )
-
-    def _hear(self, told: dict[str, Any]) -> None:
-        if "progress" in told:
-            self.progress = Progress(**told["progress"])
-        if "summary" in told:
-            self.summary = told["summary"]
-            self.lag = Histogram.from_json(told["lag"])
-            self.latency = Histogram.from_json(told["latency"])
 
     def end(self) -> None:
         """Asks it to end, if it runs."""
@@ -157,12 +166,25 @@ class _Worker:
                 self._process.terminate()
 
 
+def order_for(
+    run_dir: Path, key: bytes | None, target: Target | None, stream: str, sending: Sending
+) -> dict[str, Any]:
+    """What a worker is told first, but for its slice of the devices."""
+    return {
+        "run_dir": str(run_dir),
+        "key": None if key is None else base64.b64encode(key).decode(),
+        "target": None if target is None else asdict(target),
+        "stream": stream,
+        "sending": sending.to_json(),
+    }
+
+
 def slices(devices: int, count: int) -> list[tuple[int, int]]:
     """Devices [first, last) of about equally many, in `count` parts."""
     return [(devices * n // count, devices * (n + 1) // count) for n in range(count)]
 
 
-def combined(parts: Sequence[_Worker]) -> Progress:
+def combined(parts: Sequence[Told]) -> Progress:
     """The progress of all workers as one; percentiles are those of the slowest."""
     told = [part.progress for part in parts if part.progress is not None]
     if not told:
@@ -189,7 +211,7 @@ def _shares(told: Sequence[tuple[int, dict[str, float]]]) -> dict[str, float]:
     return {shard: round(count / total, 4) for shard, count in sorted(counts.items())}
 
 
-def together(run: RunInfo, parts: Sequence[_Worker], *, complete: bool) -> RunSummary:
+def together(run: RunInfo, parts: Sequence[Told], *, complete: bool) -> RunSummary:
     """The summaries of all workers as one."""
     told = [part.summary for part in parts if part.summary is not None]
     lag, latency = Histogram(), Histogram()
