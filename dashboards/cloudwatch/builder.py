@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.limits import GRID_WIDTH, MAX_WIDGETS, problems
-from dashboards.cloudwatch.metrics import check_lines
+from dashboards.cloudwatch.metrics import Metric, check_lines
 from stack.alarms import alarm_specs
 from stack.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dashboards.cloudwatch.metrics import Math, Metric
+    from dashboards.cloudwatch.metrics import Math
     from stack.alarms import AlarmSpec
     from stack.config import StackConfig
 
@@ -93,9 +93,7 @@ class Dashboard:
         properties["yAxis"] = {"left": {"min": 0}}
         shorts = [alarm] if isinstance(alarm, str) else list(alarm)
         if shorts:
-            properties["annotations"] = {
-                "horizontal": [self._threshold(title, self._spec(short), lines) for short in shorts]
-            }
+            properties["annotations"] = {"horizontal": self._thresholds(title, shorts, lines)}
         self._add("metric", properties, width, height)
 
     def numbers(
@@ -134,7 +132,7 @@ class Dashboard:
         ]
         self._add("alarm", {"title": title, "alarms": arns}, GRID_WIDTH, height)
 
-    def log(self, title: str, group: str, query: str, *, height: int = 6) -> None:
+    def log(self, title: str, group: str, query: str, *, height: int = 4) -> None:
         """Adds a Logs Insights query on a log group of the stack.
 
         Raises:
@@ -175,23 +173,30 @@ class Dashboard:
             "metrics": [line.body() for line in lines],
         }
 
-    def _threshold(
-        self, title: str, spec: AlarmSpec, lines: Sequence[Metric | Math]
-    ) -> dict[str, Any]:
-        watched = (spec.namespace, spec.metric, spec.dimensions)
-        if not any(
-            watched == (line.namespace, line.name, line.dimensions)
+    def _thresholds(
+        self, title: str, shorts: Sequence[str], lines: Sequence[Metric | Math]
+    ) -> list[dict[str, Any]]:
+        """A line for each threshold, with the names of the alarms that have it."""
+        found: dict[tuple[float, str], list[str]] = {}
+        shown = [
+            (line.namespace, line.name, dict(line.dimensions))
             for line in lines
-            if hasattr(line, "namespace")
-        ):
-            raise DashboardError(
-                f"dashboard chart {title}: alarm {spec.short} watches {spec.metric}, "
-                "which the chart does not show"
-            )
-        return {
-            "label": f"alarm {spec.short}", "value": spec.threshold, "color": ALARM_COLOUR,
-            "fill": _BEYOND[spec.comparison],
-        }  # fmt: skip
+            if isinstance(line, Metric)
+        ]
+        for short in shorts:
+            spec = self._spec(short)
+            if (spec.namespace, spec.metric, spec.dimensions) not in shown:
+                raise DashboardError(
+                    f"dashboard chart {title}: alarm {short} watches {spec.metric}, "
+                    "which the chart does not show"
+                )
+            found.setdefault((spec.threshold, _BEYOND[spec.comparison]), []).append(short)
+        return [
+            {"label": f"alarm {', '.join(names)}", "value": value, "color": ALARM_COLOUR}
+            # Everything is beyond 0: the whole chart would be filled.
+            | ({"fill": beyond} if value else {})
+            for (value, beyond), names in found.items()
+        ]
 
     def _spec(self, short: str) -> AlarmSpec:
         for spec in alarm_specs(self.config):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # What a shard takes a second (Kinesis Data Streams quotas).
 SHARD_BYTES_PER_S = 1024 * 1024
 SHARD_RECORDS_PER_S = 1000
+STANDARD_PERIOD_S = 60
 
 
 def telemetry_dashboard(config: StackConfig, account_id: str) -> Dashboard:
@@ -24,7 +25,9 @@ def telemetry_dashboard(config: StackConfig, account_id: str) -> Dashboard:
         config: The environment.
         account_id: Its account, or Terraform's expression of it.
     """
-    board = Dashboard(config, account_id)
+    # Where alarms are quick, so is what people look at.
+    start = "-PT15M" if config.alarm_period_s < STANDARD_PERIOD_S else "-PT3H"
+    board = Dashboard(config, account_id, start=start)
     _top(board)
     _ingest(board)
     _processor(board)
@@ -48,7 +51,6 @@ def _top(board: Dashboard) -> None:
             "archive", f"{console}/firehose/home?region={region}#/details/{names.delivery_stream}"
         ),
         Link("queues", f"{console}/sqs/v3/home?region={region}#/queues"),
-        height=3,
     )
     board.alarms("Alarms", ALARM_NAMES)
 

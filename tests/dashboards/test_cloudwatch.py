@@ -40,9 +40,10 @@ def test_every_alarm_of_the_stack_has_its_state_on_the_dashboard() -> None:
 def test_thresholds_stand_where_the_alarms_have_them() -> None:
     specs = {spec.short: spec.threshold for spec in alarm_specs(CONFIG)}
     lines = {
-        line["label"].removeprefix("alarm "): line["value"]
-        for widget in widgets(telemetry_dashboard(CONFIG, "1"))
+        short: line["value"]
+        for widget in widgets(telemetry_dashboard(CONFIG, "123456789012"))
         for line in widget["properties"].get("annotations", {}).get("horizontal", [])
+        for short in line["label"].removeprefix("alarm ").split(", ")
     }
     assert set(lines) == set(ALARM_NAMES)
     assert {short: specs[short] for short in lines} == lines
@@ -50,7 +51,7 @@ def test_thresholds_stand_where_the_alarms_have_them() -> None:
 
 def test_no_two_widgets_overlap_and_none_leaves_the_grid() -> None:
     taken = set()
-    for widget in widgets(telemetry_dashboard(CONFIG, "1")):
+    for widget in widgets(telemetry_dashboard(CONFIG, "123456789012")):
         assert widget["x"] + widget["width"] <= 24
         cells = {
             (widget["x"] + x, widget["y"] + y)

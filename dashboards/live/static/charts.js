@@ -32,12 +32,21 @@ function base() {
   };
 }
 
-function axisOf(told) {
-  const axis = {};
-  if (told?.min != null || told?.max != null) axis.range = [told.min ?? null, told.max ?? null];
-  if (told?.min != null && told?.max == null) axis.autorangeoptions = { include: [told.min] };
-  if (told?.label) axis.title = { text: told.label };
-  return axis;
+const SIDES = { left: "yaxis", right: "yaxis2" };
+
+// The range of an axis: what the body says, else from 0 to a little above what is drawn.
+function ranged(axis, widget, side) {
+  const told = widget.properties.yAxis?.[side] ?? {};
+  const lines = widget.series.filter((series) => (series.axis === "right") === (side === "right"));
+  const of = (pick) => lines.map((series) => pick(series.values.filter((v) => v != null)));
+  const each = of((values) => Math.max(0, ...values));
+  const highest = widget.properties.stacked ? each.reduce((a, b) => a + b, 0) : Math.max(0, ...each);
+  const thresholds = widget.annotations.horizontal.flat()
+    .filter((line) => typeof line?.value === "number" && (line.yAxis === "right") === (side === "right")).map((line) => line.value);
+  // A threshold far above everything would press the lines flat: it is then left out.
+  const top = Math.max(highest, ...thresholds.filter((value) => !highest || value <= highest * 4));
+  axis.range = [told.min ?? Math.min(0, ...of((values) => Math.min(0, ...values))), told.max ?? (top * 1.12 || 1)];
+  if (told.label) axis.title = { text: told.label };
 }
 
 function annotate(layout, annotations) {
@@ -48,8 +57,8 @@ function annotate(layout, annotations) {
     const of = line.color || css("--alarm"), on = line.yAxis === "right" ? "y2" : "y";
     layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, yref: on, y0: line.value, y1: line.value, line: { color: of, width: 1.2, dash: "dash" } });
     if (line.fill === "above" || line.fill === "below") {
-      // Beyond what the chart shows there is nothing to fill: its range is fixed afterwards.
-      layout.shapes.push({ type: "rect", xref: "paper", x0: 0, x1: 1, yref: on, y0: line.value, y1: line.fill === "above" ? 1e12 : -1e12, fillcolor: of, opacity: 0.06, line: { width: 0 }, layer: "below" });
+      const [low, high] = layout[SIDES[line.yAxis === "right" ? "right" : "left"]].range ?? [0, line.value];
+      layout.shapes.push({ type: "rect", xref: "paper", x0: 0, x1: 1, yref: on, y0: line.value, y1: line.fill === "above" ? Math.max(high, line.value) : low, fillcolor: of, opacity: 0.06, line: { width: 0 }, layer: "below" });
     }
     if (line.label) layout.annotations.push({ xref: "paper", x: 1, xanchor: "right", yref: on, y: line.value, yanchor: "bottom", text: escaped(line.label), showarrow: false, font: { size: 10, color: of } });
   }
@@ -70,9 +79,12 @@ export function timeSeries(element, widget, from, to) {
   layout.xaxis.type = "date";
   layout.xaxis.tickformat = to - from > 86_400_000 ? "%d %b %H:%M" : "%H:%M";
   layout.xaxis.nticks = 6;
-  Object.assign(layout.yaxis, axisOf(properties.yAxis?.left));
+  ranged(layout.yaxis, widget, "left");
   const right = widget.series.some((series) => series.axis === "right");
-  if (right) layout.yaxis2 = { ...base().yaxis, ...axisOf(properties.yAxis?.right), overlaying: "y", side: "right", showgrid: false };
+  if (right) {
+    layout.yaxis2 = { ...base().yaxis, tickmode: "auto", overlaying: "y", side: "right", showgrid: false };
+    ranged(layout.yaxis2, widget, "right");
+  }
   annotate(layout, widget.annotations);
   if (properties.legend?.position === "hidden") layout.showlegend = false;
   const data = widget.series.map((series, index) => ({
@@ -81,20 +93,11 @@ export function timeSeries(element, widget, from, to) {
     yaxis: series.axis === "right" ? "y2" : "y", fill: properties.stacked ? "tonexty" : undefined,
     stackgroup: properties.stacked ? series.axis : undefined, hovertemplate: "%{y:,.6~g}",
   }));
-  const highest = highestOf(widget);
-  if (!layout.yaxis.range && highest !== null) layout.yaxis.range = [Math.min(0, lowestOf(widget)), highest * 1.12 || 1];
+  if (widget.series.every((series) => !series.values.length)) {
+    layout.annotations.push({ xref: "paper", yref: "paper", x: 0.5, y: 0.5, text: "no data in this time", showarrow: false, font: { size: 12 } });
+  }
   return Plotly.react(element, data, layout, OPTIONS);
 }
-
-const shown = (widget) => widget.series.filter((s) => s.axis !== "right").flatMap((s) => s.values.filter((v) => v != null));
-function highestOf(widget) {
-  if (widget.properties.stacked) return null;
-  const lines = widget.annotations.horizontal.flat().map((line) => line?.value).filter((v) => typeof v === "number");
-  const highest = Math.max(0, ...shown(widget));
-  // A threshold far above everything would press the line flat: it is then left out of the range.
-  return Math.max(highest, ...lines.filter((value) => !highest || value <= highest * 4));
-}
-const lowestOf = (widget) => Math.min(0, ...shown(widget));
 
 export function bars(element, widget) {
   const layout = { ...base(), showlegend: false, hovermode: "closest" };
