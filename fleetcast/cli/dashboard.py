@@ -1,20 +1,23 @@
-"""`fleetcast dashboard`: the live page."""
+"""`fleetcast dashboard`: the live page; `fleetcast grafana`: the same for Grafana."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleetcast.cli.common import EnvOption, PortOption, RegionOption, TargetOption, run_async
+from fleetcast.cli.settings import SetOption, stack_settings
 
 if TYPE_CHECKING:
     from fleetcast.target import Target
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to `app`."""
+    """Adds the commands to `app`."""
     app.command(epilog="Example: fleetcast dashboard --env dev")(dashboard)
+    app.command(epilog="Example: fleetcast grafana --env dev --out grafana")(grafana)
 
 
 def dashboard(
@@ -56,3 +59,22 @@ async def _show(where: Target, env: str, page_port: int, browse: bool) -> None:
         if browse:
             await asyncio.to_thread(webbrowser.open, page.url)
         await asyncio.Event().wait()
+
+
+def grafana(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("grafana"),
+    target: TargetOption = "local",
+    env: EnvOption = "dev",
+    region: RegionOption = None,
+    port: PortOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Write Grafana dashboards of an environment, and the files that provision them."""
+    from dashboards.grafana import write
+    from fleetcast.target import Target
+    from stack.config import StackConfig
+
+    where = Target.named(target, region=region, port=port)
+    config = StackConfig.for_target(where.name, env, region=where.region, **stack_settings(set_))
+    for path in write(config, where, out):
+        typer.echo(str(path))

@@ -16,7 +16,7 @@ from stack.config import StackConfig
 from stack.deploy import deploy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from stack.outputs import StackOutputs
@@ -132,3 +132,14 @@ class Line:
 
         await asyncio.gather(copy(reader, onward), copy(there, writer))
         self._open -= {writer, onward}
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]:
+    async def wait(check: Callable[[], Awaitable[Any]]) -> Any:
+        async with asyncio.timeout(60):
+            while not (found := await check()):  # noqa: ASYNC110 - AWS tells nobody
+                await asyncio.sleep(0.1)
+        return found
+
+    return wait
