@@ -192,16 +192,16 @@ async def test_devices_are_paged_though_readings_arrive_meanwhile(deployed, page
     now_ms = int(time.time() * 1000)
     await deployed.write(devices, at_ms=now_ms - 1000)
 
-    first = await page.get("devices", order="newest")
+    first = await page.get("devices", order="newest", search="far-")
     await deployed.write(devices[:150], at_ms=int(time.time() * 1000))
     pages, cursor = [first], first["next"]
     while cursor:
-        pages.append(await page.get("devices", order="newest", after=cursor))
+        pages.append(await page.get("devices", order="newest", search="far-", after=cursor))
         cursor = pages[-1]["next"]
 
     rows = [row for got in pages for row in got["rows"]]
-    assert [len(got["rows"]) for got in pages] == [100, 100, 50]
-    assert len({row["device"] for row in rows}) == 230 + DEVICES
+    assert [len(got["rows"]) for got in pages] == [100, 100, 30]
+    assert len({row["device"] for row in rows}) == 230
     assert [row["last_ms"] for row in rows] == sorted((r["last_ms"] for r in rows), reverse=True)
     by_name = await page.get("devices", order="device", search="FAR-02")
     assert [row["device"] for row in by_name["rows"]] == [f"far-{n:04d}" for n in range(200, 230)]
@@ -277,44 +277,10 @@ async def test_a_dashboard_that_is_not_there_is_told(page):
     assert told["error"]["told"] == "Dashboard nobody does not exist"
 
 
-@pytest.mark.parametrize(
-    ("headers", "told"),
-    [
-        ({"Host": "evil.example"}, "loopback hosts only"),
-        ({"Origin": "https://evil.example"}, "no pages of other origins"),
-        ({"Origin": "null"}, "no pages of other origins"),
-        ({"Sec-Fetch-Site": "cross-site"}, "no pages of other sites"),
-        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "no pages of other sites"),
-    ],
-)
-async def test_pages_of_elsewhere_are_refused(page, headers, told):
-    status, _, text = await page.raw("api/state", headers=headers)
-    assert status == 403
-    assert told in text
-    assert "region" not in text
-
-
-async def test_a_form_cannot_ask_and_a_link_may_open_the_page(page):
-    status, _, text = await page.raw("api/query", method="POST", data={"query": "SELECT 1"})
-    assert (status, "send JSON" in text) == (403, True)
-    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    status, headers, _ = await page.raw("", headers=link)
-    assert status == 200
-    policy = headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "script-src 'self';" in policy
-    assert "connect-src 'self'" in policy
-
-
-@pytest.mark.parametrize("name", ["..%2Fserver.py", "nothing.js", "server.py", "%2Fetc%2Fpasswd"])
-async def test_only_the_files_of_the_page_are_served(page, name):
-    status, _, text = await page.raw(f"static/{name}")
-    assert status == 404
-    assert "class" not in text
-
-
 async def test_runs_are_told_with_their_state_and_reports_served_in_a_sandbox(deployed, page):
-    (run,) = (await page.get("runs"))["runs"]
+    (runs_dir() / deployed.run_id / "report.html").unlink(missing_ok=True)
+    runs = {run["id"]: run for run in (await page.get("runs"))["runs"]}
+    run = runs[deployed.run_id]
     assert (run["id"], run["state"], run["sent"], run["report"]) == (
         deployed.run_id, "ended", 300, False,
     )  # fmt: skip
@@ -326,7 +292,7 @@ async def test_runs_are_told_with_their_state_and_reports_served_in_a_sandbox(de
     status, headers, text = await page.raw(path)
     assert (status, text) == (200, "<p>the report</p>")
     assert headers["Content-Security-Policy"].startswith("sandbox allow-scripts")
-    assert (await page.get("runs"))["runs"][0]["verdict"] == "pass"
+    assert "pass" in {run["verdict"] for run in (await page.get("runs"))["runs"]}
     assert (await page.raw("runs/..%2F..%2Fhome/report.html"))[0] == 404
 
 

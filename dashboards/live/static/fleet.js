@@ -6,13 +6,16 @@ import * as map from "./map.js";
 
 // The map asks for what is new; now and then for everything, for readings that came late.
 const WHOLE_EVERY_MS = 30_000, BACK_MS = 900_000, OVERLAP_MS = 5_000;
-let since = 0, wholeAt = 0, next = "", page = 0, listed = false;
+// Where devices are so many that their sites are shown, each answer is a look at all of them.
+const SITES_EVERY_MS = 15_000;
+let since = 0, wholeAt = 0, bySite = false, next = "", page = 0, listed = false;
 
 export async function refresh() {
-  if ($("fleet").hidden) return;
+  if ($("fleet").hidden || (bySite && Date.now() - wholeAt < SITES_EVERY_MS)) return;
   const whole = !since || Date.now() - wholeAt > WHOLE_EVERY_MS;
   const told = await ask("map", { params: { since_ms: whole ? Date.now() - BACK_MS : since } });
   if (whole) wholeAt = Date.now();
+  bySite = Boolean(told.sites);
   const newest = map.update(told, whole);
   since = newest ? newest - OVERLAP_MS : since;
   if (!listed) await devices();

@@ -106,7 +106,7 @@ function theme(name) {
 
 function redraw() {
   board.draw();
-  map.ask();
+  map.recolour();
 }
 
 function begin() {

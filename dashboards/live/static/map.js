@@ -103,29 +103,54 @@ export function ask() {
   requestAnimationFrame(draw);
 }
 
+let known = null, knownAt = -Infinity;
+
+// The theme's colours; looked up now and then, for a look-up makes the browser compute styles.
+function palette(now) {
+  if (now - knownAt > 250) {
+    known = { fresh: css("--fresh"), quiet: css("--quiet"), silent: css("--silent"), text: css("--dim"), strong: css("--text") };
+    knownAt = now;
+  }
+  return known;
+}
+
+export function recolour() {
+  knownAt = -Infinity;
+  ask();
+}
+
 function draw(now) {
   frameAsked = false;
   drawing.frames += 1;
   const canvas = $("map"), context = canvas.getContext("2d"), ratio = devicePixelRatio || 1;
-  const colours = { fresh: css("--fresh"), quiet: css("--quiet"), silent: css("--silent"), text: css("--dim"), strong: css("--text") };
+  const colours = palette(now);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.font = "12px system-ui, sans-serif";
   context.textBaseline = "top";
   const wall = Date.now() + skew;
   let moving = false;
+  // Cells that look alike are one path: a thousand fills a frame would be too many.
+  const alike = new Map();
+  context.fillStyle = colours.text;
   for (const one of placed) {
-    if (one.label) { context.globalAlpha = 1; context.fillStyle = colours.text; context.fillText(one.site, 0, one.y, LABEL - 8); }
+    if (one.label) context.fillText(one.site, 0, one.y, LABEL - 8);
     const age = wall - one.at_ms;
-    context.fillStyle = age <= FRESH_MS ? colours.fresh : age <= QUIET_MS ? colours.quiet : colours.silent;
+    const colour = age <= FRESH_MS ? colours.fresh : age <= QUIET_MS ? colours.quiet : colours.silent;
     const flash = one.flashed && !still.matches ? Math.max(0, 1 - (now - one.flashed) / FLASH_MS) : 0;
     if (flash) moving = true;
     // Fades while it ages, so that a beat is seen; a reading makes it whole again.
-    context.globalAlpha = age <= FRESH_MS ? 1 - 0.55 * Math.min(1, age / FRESH_MS) * (1 - flash) : 1;
+    const alpha = age <= FRESH_MS ? 1 - 0.55 * Math.min(1, age / FRESH_MS) * (1 - flash) : 1;
+    const key = `${colour} ${Math.round(alpha * 16)}`;
+    let path = alike.get(key);
+    if (!path) alike.set(key, (path = { colour, alpha: Math.round(alpha * 16) / 16, cells: new Path2D() }));
     const grow = flash * 1.5;
-    context.beginPath();
-    context.roundRect(one.x - grow, one.y - grow, one.width + 2 * grow, CELL + 2 * grow, 3.5);
-    context.fill();
+    path.cells.roundRect(one.x - grow, one.y - grow, one.width + 2 * grow, CELL + 2 * grow, 3.5);
+  }
+  for (const { colour, alpha, cells } of alike.values()) {
+    context.fillStyle = colour;
+    context.globalAlpha = alpha;
+    context.fill(cells);
   }
   context.globalAlpha = 1;
   const here = placed[chosen];
