@@ -197,5 +197,8 @@ def _metric_problems(properties: dict[str, Any], where: str) -> Iterator[Problem
             names = metric
         if any(not isinstance(name, str) for name in names):
             yield here, 'Invalid metric field type, only "String" type is allowed'
+        elif "..." in names and index:
+            # It stands for as many names as the metric before has more.
+            continue
         elif names and (len(names) < 2 or len(names) % 2):  # noqa: PLR2004 - namespace and name
             yield here, "Should have a namespace, a metric name, and pairs of dimensions"

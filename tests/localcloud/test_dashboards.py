@@ -53,6 +53,8 @@ async def test_a_dashboard_is_kept_listed_and_deleted(client, name):
          "/widgets/0/properties/metrics/0", "pairs of dimensions"),
         ({"type": "metric", "properties": {"metrics": [["A", "M", {"stat": "Sum"}, "x"]]}},
          "/widgets/0/properties/metrics/0", "Invalid metric field type"),
+        ({"type": "metric", "properties": {"metrics": [["..."]]}},
+         "/widgets/0/properties/metrics/0", "pairs of dimensions"),
         ({"type": "alarm", "properties": {"alarms": []}}, "/widgets/0/properties/alarms",
          "1 to 100 alarm ARNs"),
         ("text", "/widgets/0", "Should be object"),
@@ -67,6 +69,14 @@ async def test_a_body_with_a_mistake_is_refused_with_its_place(client, name, wid
     assert "there are 1 validation errors" in str(caught.value)
     assert f'"dataPath": "{path}"' in str(caught.value)
     assert message in str(caught.value)
+
+
+async def test_a_metric_may_repeat_the_names_of_the_one_before(client, name):
+    metrics = [["A", "M", "D", "x"], [".", "N", ".", "."], ["...", "y"], ["...", {"stat": "Sum"}]]
+    widget = {"type": "metric", "properties": {"metrics": metrics}}
+    await client.put_dashboard(DashboardName=name, DashboardBody=json.dumps({"widgets": [widget]}))
+
+    await client.delete_dashboards(DashboardNames=[name])
 
 
 @pytest.mark.parametrize(

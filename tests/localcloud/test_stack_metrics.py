@@ -73,7 +73,10 @@ def named_by_dashboard(config: StackConfig) -> set[Named]:
     found = set()
     body = json.loads(telemetry_dashboard(config, LOCAL_ACCOUNT).to_json())
     for widget in body["widgets"]:
-        for namespace, name, *dimensions, _ in widget["properties"].get("metrics", ()):
+        for metric in widget["properties"].get("metrics", ()):
+            if "expression" in metric[0]:
+                continue
+            namespace, name, *dimensions, _ = metric
             pairs = sorted(zip(dimensions[::2], dimensions[1::2], strict=True))
             found.add((namespace, name, tuple(pairs)))
     return found
