@@ -115,15 +115,15 @@ def _shards(table: pa.Table) -> dict[str, int]:
 
 def _faults(scenario: Scenario) -> list[Span]:
     end_s = scenario.profile.duration_s
-    return [
-        Span(
-            fault.name,
-            f"fault: {fault.kind}",
-            fault.start,
-            min(end_s, fault.end_s),
-        )
+    devices = [
+        Span(fault.name, f"fault: {fault.kind}", fault.start, min(end_s, fault.end_s))
         for fault in scenario.faults
     ]
+    target = [
+        Span(fault.name, f"fault: {fault.kind} on {fault.call}", fault.start, fault.end_s)
+        for fault in scenario.target_faults
+    ]
+    return [*devices, *target]
 
 
 def _alarms(run: RunInfo, events: Sequence[dict[str, Any]]) -> list[Span]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.compute as pc
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError
@@ -183,7 +182,7 @@ class _Verification:
             scenario=scenario.name,
             devices=scenario.fleet.devices,
             complete=complete,
-            sent=truth.table.num_rows,
+            sent=len(truth.history),
             acked=truth.count(ACKED),
             failed=failed,
             unknown=truth.count(UNKNOWN),
@@ -207,18 +206,16 @@ class _Verification:
 
 def _unsent(truth: Truth) -> int:
     """Readings that were released but never left, as when a run is interrupted."""
-    return int(pc.sum(pc.equal(truth.table.column("attempts"), 0)).as_py() or 0)
+    return int((~truth.history.tried).sum())
 
 
 def measure_rate(truth: Truth, *, complete: bool) -> Rate:
     """The rate at which readings left, and their lag behind the schedule, from the ledger."""
-    table = truth.table
     profile, start_ns = truth.scenario.profile, truth.run.start_ms * 1_000_000
-    sent_ns = table.column("sent_ns").to_numpy(zero_copy_only=False).astype(np.float64)
-    due_ns = truth.release_ns().astype(np.float64)
-    left = ~np.isnan(sent_ns)
-    lag_ms = np.maximum(sent_ns[left] - due_ns[left], 0.0) / 1e6
-    last_s = float((sent_ns[left].max() - start_ns) / 1e9) if left.any() else 0.0
+    sent_ns = truth.history.sent_ns
+    left = sent_ns > 0
+    lag_ms = np.maximum(sent_ns[left] - truth.release_ns()[left], 0) / 1e6
+    last_s = float((sent_ns.max() - start_ns) / 1e9) if left.any() else 0.0
     planned_s = profile.duration_s if complete else max(0.001, min(last_s, profile.duration_s))
     target = profile.count_by(planned_s) * truth.sends_per_slot / planned_s
     achieved = int(left.sum()) / max(planned_s, last_s)

@@ -120,6 +120,8 @@ class TimeSeriesReader:
     ) -> AsyncIterator[LandedRow]:
         """All rows of some devices."""
         columns = await self._columns()
+        if "run" not in columns:
+            return
         there = [name for name, _ in signals if name in columns]
         foreign = self._foreign(columns, signals)
         selected = ", ".join(

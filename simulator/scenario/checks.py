@@ -54,6 +54,21 @@ def check_faults(scenario: Scenario) -> None:
     _check_moved(scenario)
 
 
+def check_named_faults(scenario: Scenario) -> None:
+    """Checks that expected alarms name faults that there are.
+
+    Raises:
+        ValueError: one does not.
+    """
+    names = [fault.name for fault in (*scenario.faults, *scenario.target_faults)]
+    for index, alarm in enumerate(scenario.expect.alarms):
+        if alarm.fault is not None and alarm.fault not in names:
+            known = ", ".join(names) or "none"
+            raise ValueError(
+                f"expect.alarms.{index}.fault: there is no fault {alarm.fault!r}: known are {known}"
+            )
+
+
 def _check_place(scenario: Scenario, index: int, fault: Fault) -> None:
     classes = {kind.name: kind for kind in scenario.fleet.classes}
     for name in fault.classes or ():

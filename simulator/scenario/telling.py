@@ -36,6 +36,11 @@ def lines(scenario: Scenario) -> Iterator[str]:
         told = fault.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         yield f"  {fault.name}: {_fields(told, 'kind')}"
         yield f"    a reading with it {_outcome(scenario, fault)}"
+    if scenario.target_faults:
+        yield "faults of the target"
+    for disturbance in scenario.target_faults:
+        told = disturbance.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+        yield f"  {disturbance.name}: {_fields(told, 'kind')}"
     yield "expected"
     expect = scenario.expect
     yield f"  lost {expect.lost}, duplicated {expect.duplicated}, failed {expect.failed} at most"

@@ -163,10 +163,10 @@ def test_a_ledger_of_another_scenario_is_refused(make_run: Callable[..., Any]) -
     scenario = run.truth.scenario
     fewer = scenario.with_overrides(devices=7)
     with pytest.raises(UsageError, match=r"not one of scenario planted: it has readings with"):
-        Truth(fewer, run.info, run.truth.table, b"key")
+        Truth(fewer, run.info, run.truth.history, b"key")
     shorter = scenario.with_overrides(duration="1s")
     with pytest.raises(UsageError, match=r"it has reading 119 of 60"):
-        Truth(shorter, run.info, run.truth.table, b"key")
+        Truth(shorter, run.info, run.truth.history, b"key")
 
 
 def test_a_reading_that_is_twice_in_the_ledger_is_refused(make_run: Callable[..., Any]) -> None:
