@@ -12,7 +12,7 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError
-from fleetcast.verify import timeseries
+from fleetcast.verify import exceptions, timeseries
 from fleetcast.verify.alarms import AlarmReader, outcomes, still_due_ms
 from fleetcast.verify.archive import ArchiveReader
 from fleetcast.verify.check import judge
@@ -83,6 +83,7 @@ async def verify_run(
             deadline_ms = truth.last_acked_ms + round(patience.landing_s * 1000)
             wait_s = patience.receive_s
             verification = _Verification(
+                run_dir,
                 truth,
                 patience,
                 TimeSeriesReader(query, outputs, truth.run.id, deadline_ms),
@@ -102,6 +103,7 @@ async def verify_run(
 
 @dataclass(frozen=True, slots=True)
 class _Verification:
+    run_dir: Path
     truth: Truth
     patience: Patience
     series: TimeSeriesReader
@@ -150,12 +152,14 @@ class _Verification:
         """Compares and judges."""
         truth = self.truth
         scenario, run = truth.scenario, truth.run
+        found = self.archive.exceptions()
         landed = {
             "timeseries": await timeseries.reconcile(
-                truth, self.quarantine.quarantined, self.series
+                truth, self.quarantine.quarantined, self.series, found
             ),
             "archive": self.archive.landed(),
         }
+        exceptions.save(self.run_dir, await asyncio.to_thread(found.resolved, truth, self.run_dir))
         refused = self.quarantine.refused()
         latency_ms = await self.series.latency_ms()
         complete = truth.released_all and not _unsent(truth)
