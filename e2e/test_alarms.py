@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from fleetcast.target import Target
     from fleetcast.verify import Verdict
-    from fleetcast.verify.verdict import AlarmOutcome
     from stack.outputs import StackOutputs
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -65,9 +64,6 @@ class Driven:
     folder: Path
     outputs: StackOutputs
     verdict: Verdict
-
-    def alarm(self, name: str) -> AlarmOutcome:
-        return next(alarm for alarm in self.verdict.alarms if alarm.name == name)
 
     def states(self, name: str) -> list[str]:
         """The states that SNS told of an alarm, in order."""

@@ -102,7 +102,11 @@ def window_s(expectation: AlarmExpectation, scenario: Scenario) -> tuple[float, 
     faults = [
         fault
         for fault in (*scenario.faults, *scenario.target_faults)
-        if (fault.name == expectation.fault if expectation.fault else fault.alarm == expectation.name)
+        if (
+            fault.name == expectation.fault
+            if expectation.fault
+            else fault.alarm == expectation.name
+        )
     ]
     end_s = scenario.profile.duration_s
     if not faults:

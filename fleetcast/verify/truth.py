@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fleetcast.errors import UsageError
 from fleetcast.verify.history import ACKED, FAILED, NOT_SENT, UNKNOWN, Bools, History, Ints
@@ -23,6 +22,8 @@ from simulator.scenario import load_run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from simulator.fleet import Block
     from simulator.scenario import RunInfo, Scenario

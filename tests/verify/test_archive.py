@@ -191,6 +191,10 @@ async def test_exceptions_name_the_readings_behind_the_numbers(
     (gone,) = [one for one in found if one.kind == "lost"]
     assert f'"device":"{gone.device}"'.encode() in lost
     assert f'"ts":{gone.ts_ms}'.encode() in lost
-    assert (gone.outcome, gone.shard, gone.sequence_number) == ("acked", "shardId-000000000000", "0")
+    assert (gone.outcome, gone.shard, gone.sequence_number) == (
+        "acked",
+        "shardId-000000000000",
+        "0",
+    )
     exceptions.save(run.folder, found)
     assert exceptions.read(run.folder) == found
