@@ -39,7 +39,7 @@ FOLDER = Path(__file__).parent / "alarms"
 SETTINGS: dict[str, dict[str, Any]] = {
     "recovered": {
         "processor_timeout_s": 5,
-        "iterator_age_limit_ms": 5000,
+        "iterator_age_limit_ms": 10_000,
         "freshness_limit_s": 10,
         "silent_periods": 1,
         # The reader of a shard asks for as many records as a batch may have, and so is behind for a while.
@@ -162,6 +162,7 @@ async def test_an_alarm_that_nothing_can_raise_here_is_delivered_both_ways(
             )
         reader = AlarmReader(sqs, driven.outputs, driven.info, driven.folder, wait_s=1)
         async with asyncio.timeout(WAIT_S):
-            while driven.states(alarm)[-1:] != ["OK"]:
+            # A queue need not keep the order, so one of the two may be there first.
+            while driven.states(alarm)[-2:] != ["ALARM", "OK"]:
                 await reader.poll()
-    assert driven.states(alarm)[-2:] == ["ALARM", "OK"]
+    assert driven.states(alarm).count("ALARM") == 1
