@@ -116,12 +116,16 @@ def _check_clock(scenario: Scenario, index: int, fault: ClockFault) -> None:
 
 
 def _check_latency(scenario: Scenario) -> None:
-    if scenario.expect.landing_latency_p99 is None:
+    expect = scenario.expect
+    asked = [
+        p for p in ("p50", "p95", "p99") if getattr(expect, f"landing_latency_{p}") is not None
+    ]
+    if not asked:
         return
     for fault in scenario.faults:
         if isinstance(fault, ClockFault) or fault.reschedules:
             raise ValueError(
-                f"expect.landing_latency_p99: it counts from timestamps, and {fault.name} "
+                f"expect.landing_latency_{asked[-1]}: it counts from timestamps, and {fault.name} "
                 f"({fault.kind}) moves readings away from theirs: ask for one of the two"
             )
 

@@ -201,6 +201,8 @@ class Expectations(_Model):
     duplicated: Annotated[int, Field(ge=0)] = 0
     failed: Annotated[int, Field(ge=0)] = 0
     rate_error_pct: Annotated[float, Field(gt=0)] | None = 1.0
+    landing_latency_p50: Duration | None = None
+    landing_latency_p95: Duration | None = None
     landing_latency_p99: Duration | None = None
     memory_hours: Annotated[float, Field(gt=0, le=8766)] = 24.0
     alarms: list[AlarmExpectation] = []

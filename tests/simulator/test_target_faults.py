@@ -144,4 +144,4 @@ async def test_no_other_target_can_have_them(tmp_path: Path, where: str) -> None
         await simulate(
             scenario(FULL), RUN, None, target, tmp_path, progress=lambda _: None, sending=sending
         )
-    assert not (tmp_path / "scenario.yaml").exists()  # noqa: ASYNC240 - a test's own folder
+    assert not (tmp_path / "scenario.yaml").exists()

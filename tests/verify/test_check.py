@@ -95,6 +95,11 @@ def test_landing_latency_is_judged_where_it_is_asked_and_nothing_landed_fails() 
     assert failing({"landing_latency_p99": "900ms"}) == []
     assert failing({"landing_latency_p99": "899ms"}) == ["landing_latency"]
     assert failing({"landing_latency_p99": "1h"}, latency_ms={}) == ["landing_latency"]
+    assert failing({"landing_latency_p50": "1ms", "landing_latency_p95": "2ms"}) == []
+    assert failing({"landing_latency_p50": "0s", "landing_latency_p95": "1ms"}) == [
+        "landing_latency_p50",
+        "landing_latency_p95",
+    ]
 
 
 def test_an_alarm_that_did_not_do_as_asked_fails() -> None:
