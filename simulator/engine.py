@@ -22,6 +22,7 @@ from simulator.fleet import Fleet
 from simulator.ledger import LedgerWriter
 from simulator.measure import Book, Progress, RunSummary, describe
 from simulator.sending import Sending, key_without_stack
+from simulator.target_faults import check_target, disturbed
 from simulator.telling import Teller
 from simulator.workers import drive_with_workers
 
@@ -87,8 +88,10 @@ async def simulate(
 
     Raises:
         TargetError: the stack cannot be sent to; nothing was sent.
+        UsageError: the target cannot have the faults that the scenario puts on it.
     """
     sending = sending or Sending()
+    check_target(scenario, target if sending.to_stack else None)
     if not sending.to_stack:
         key, stream = key_without_stack(), ""
     elif target is None or outputs is None:
@@ -96,12 +99,13 @@ async def simulate(
     else:
         key, stream = await signing_key(target, outputs), outputs.stream_name
     scenario.save(run_dir / "scenario.yaml", run)
-    if sending.workers > 1:
-        return await drive_with_workers(
-            scenario, run, key, run_dir, target, stream, sending, progress=progress
-        )
-    make = sending.make(target, stream)
-    return await drive(scenario, run, key, run_dir, make, progress=progress)
+    async with disturbed(scenario, run, target):
+        if sending.workers > 1:
+            return await drive_with_workers(
+                scenario, run, key, run_dir, target, stream, sending, progress=progress
+            )
+        make = sending.make(target, stream)
+        return await drive(scenario, run, key, run_dir, make, progress=progress)
 
 
 async def drive(

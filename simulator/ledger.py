@@ -23,12 +23,15 @@ from simulator.fleet import Fleet
 from simulator.scenario import load_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
 
+    from numpy.typing import NDArray
+
     from simulator.batch import Batch, Rows
+    from simulator.scenario import RunInfo, Scenario
 
 log = logging.getLogger(__name__)
 
@@ -212,35 +215,53 @@ def read(run_dir: Path) -> pa.Table:
     Raises:
         UsageError: the folder has no ledger, or a part that is not readable.
     """
+    found = list(tables(run_dir))
+    return pa.concat_tables(found).sort_by("k") if found else SCHEMA.empty_table()
+
+
+def tables(run_dir: Path, columns: Sequence[str] = tuple(SCHEMA.names)) -> Iterator[pa.Table]:
+    """The ledger in pieces, as its parts lie; last what was released and is in no part.
+
+    Args:
+        run_dir: The run's folder.
+        columns: Those that are wanted, `k` among them.
+
+    Raises:
+        UsageError: the folder has no ledger, or a part that is not readable.
+    """
     folder = run_dir / FOLDER
     journals = sorted(folder.glob("released-*.jsonl"))
     if not journals:
         raise UsageError(f"no ledger in {run_dir}: was the run ever started?")
-    tables = []
+    scenario, run = load_run(run_dir)
+    told = np.zeros(scenario.profile.total, dtype=np.int16)
     for part in sorted(folder.glob("part-*.parquet")):
         try:
-            table = pq.read_table(part, page_checksum_verification=True)
+            with pq.ParquetFile(part, page_checksum_verification=True) as file:
+                schema = file.schema_arrow
+                table = file.read(columns=list(columns)) if schema == SCHEMA else None
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"{part} is no readable part of a ledger: {error}") from error
         # A column that is missing would be read as nulls.
-        if table.schema != SCHEMA:
+        if table is None:
             raise UsageError(f"{part} is no readable part of a ledger: its columns are others")
-        tables.append(table)
-    known = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        numbers = table.column("k").to_numpy()
+        # Numbers that the scenario does not have are for the reader to complain of.
+        np.add.at(told, numbers[(numbers >= 0) & (numbers < len(told))], 1)
+        yield table
     for journal in journals:
-        lost = _unknown_rows(run_dir, journal, known)
+        lost = _unknown_rows(scenario, run, journal, told)
         if lost.num_rows:
-            known = pa.concat_tables([known, lost])
-    return known.sort_by("k")
+            yield lost.select(list(columns))
 
 
-def _unknown_rows(run_dir: Path, journal: Path, known: pa.Table) -> pa.Table:
+def _unknown_rows(
+    scenario: Scenario, run: RunInfo, journal: Path, told: NDArray[np.int16]
+) -> pa.Table:
     devices_slice, released, until_ns = _read_journal(journal)
-    scenario, run = load_run(run_dir)
     if released == 0:
         return SCHEMA.empty_table()
     fleet = Fleet(scenario, replace(run, devices_slice=devices_slice))
-    told = np.bincount(known.column("k").to_numpy(), minlength=scenario.profile.total)
     lost = []
     for block in fleet.blocks(0, released):
         batch = batch_of(fleet, block, [b""] * len(block))

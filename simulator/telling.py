@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from simulator.scenario.target_faults import TargetFault
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -76,8 +78,10 @@ def _timeline(scenario: Scenario) -> Iterator[tuple[float, str, dict[str, Any]]]
         details = {"index": index, **phase.model_dump(mode="json")}
         yield at_s, "phase", details
         at_s += phase.duration
-    for fault in scenario.faults:
+    for fault in (*scenario.faults, *scenario.target_faults):
         details = {"name": fault.name, "kind": fault.kind}
+        if isinstance(fault, TargetFault):
+            details["call"] = fault.call
         yield fault.start, "fault_started", details
         end_s = min(fault.end_s, scenario.profile.duration_s)
         yield end_s, "fault_ended", details

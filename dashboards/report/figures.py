@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import plotly.graph_objects as go
+
+from dashboards.report.series import HEAT_MS
 
 if TYPE_CHECKING:
     from dashboards.report.series import Series, Span
@@ -20,6 +23,8 @@ def figures(series: Series) -> dict[str, dict[str, Any]]:
         "timeline": _timeline(series),
         "latency": _latency(series),
         "shards": _shards(series),
+        "heat": _heat(series),
+        "shardload": _shard_load(series),
     }
 
 
@@ -82,7 +87,7 @@ def _shards(series: Series) -> dict[str, Any]:
     figure = go.Figure()
     total = max(1, sum(series.shards.values()))
     figure.add_bar(
-        x=[shard.removeprefix("shardId-").lstrip("0") or "0" for shard in series.shards],
+        x=[_short(shard) for shard in series.shards],
         y=[round(count / total * 100, 2) for count in series.shards.values()],
         marker={"color": BLUE},
         hovertext=[f"{shard}: {count:,} readings" for shard, count in series.shards.items()],
@@ -92,6 +97,42 @@ def _shards(series: Series) -> dict[str, Any]:
     finished["layout"]["xaxis"] |= {"title": {"text": "shard"}, "type": "category"}
     finished["layout"]["hovermode"] = "closest"
     return finished
+
+
+def _heat(series: Series) -> dict[str, Any]:
+    labels = [f"to {ms:,} ms" if ms < 1000 else f"to {ms / 1000:g} s" for ms in HEAT_MS.tolist()]  # noqa: PLR2004 - a second
+    labels[-1] = f"more than {HEAT_MS[-2] / 1000:g} s"
+    used = np.flatnonzero(series.heat.any(axis=1))
+    last = int(used[-1]) + 1 if len(used) else 1
+    return _map(series, series.heat[:last], labels[:last], "readings", 90 + 22 * last)
+
+
+def _shard_load(series: Series) -> dict[str, Any]:
+    labels = [f"shard {_short(shard)}" for shard in series.shards]
+    height = 90 + max(10, min(24, 480 // max(1, len(labels)))) * len(labels)
+    return _map(series, series.shard_load, labels, "readings per second", height)
+
+
+def _map(series: Series, values: Any, labels: list[str], what: str, height: int) -> dict[str, Any]:
+    """A heat map over time; bins without anything stay empty."""
+    figure = go.Figure()
+    figure.add_heatmap(
+        x=series.at_s.tolist(),
+        y=labels,
+        z=[[value or None for value in row] for row in values.tolist()],
+        colorscale=[[0, "#bfdbfe"], [1, "#1e3a8a"]],
+        hovertemplate="%{x:.0f} s, %{y}: %{z:,.0f} " + what + "<extra></extra>",
+        showscale=False,
+        hoverongaps=False,
+    )
+    finished = _finished(figure, "", height)
+    finished["layout"]["yaxis"] |= {"type": "category", "automargin": True}
+    finished["layout"]["hovermode"] = "closest"
+    return finished
+
+
+def _short(shard: str) -> str:
+    return shard.removeprefix("shardId-").lstrip("0") or "0"
 
 
 def _end(span: Span, otherwise_s: float) -> float:

@@ -17,6 +17,7 @@ from plotly.utils import PlotlyJSONEncoder
 from dashboards.report.figures import figures
 from dashboards.report.series import build
 from fleetcast import __version__
+from fleetcast.verify import exceptions
 from fleetcast.verify.quarantine import read_quarantine
 from fleetcast.verify.verdict import read_verdict
 from simulator import ledger
@@ -51,6 +52,7 @@ def write_report(run_dir: Path) -> Path:
         run=run,
         started=dt.datetime.fromtimestamp(run.start_ms / 1000, dt.UTC),
         reasons=sorted(Counter(str(e.get("reason")) for e in read_quarantine(run_dir)).items()),
+        exceptions=exceptions.read(run_dir),
         figures=_json(figures(series)),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],

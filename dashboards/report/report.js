@@ -17,6 +17,7 @@ function draw() {
     layout.hoverlabel = { bgcolor: style.getPropertyValue("--panel").trim(), font: { color: text } };
     Plotly.react(id, figure.data, layout, { responsive: true, displayModeBar: false });
   }
+  document.documentElement.dataset.theme = theme.matches ? "dark" : "light";
   document.documentElement.dataset.drawn = "true";
 }
 

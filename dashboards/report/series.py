@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pyarrow as pa
-
     from simulator.scenario import RunInfo, Scenario
 
 Floats = NDArray[np.float64]
 MAX_BINS = 600
+# Upper ends of the classes of times, milliseconds; the last holds all beyond as well.
+HEAT_MS = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,9 @@ class Series:
         answer_ms: p99 of the time from sent to acknowledged, by when it was due; NaN as above.
         shards: Shard to acknowledged readings.
         spans: Faults and alarms.
+        heat: Acknowledged readings by their time from due to acknowledged, of shape
+            (len(HEAT_MS), bins): at most that many milliseconds, and more than the row before.
+        shard_load: Acknowledged readings per second of each shard, of shape (shards, bins).
     """
 
     width_s: float
@@ -57,6 +61,8 @@ class Series:
     answer_ms: Floats
     shards: dict[str, int]
     spans: list[Span]
+    heat: Floats
+    shard_load: Floats
 
 
 def build(
@@ -90,6 +96,8 @@ def build(
         answer_ms=_p99((acked_s - sent_s) * 1000, due_s, width_s, bins),
         shards=_shards(table),
         spans=[*_faults(scenario), *_alarms(run, events)],
+        heat=_heat((acked_s - due_s) * 1000, due_s, width_s, bins),
+        shard_load=_shard_load(table, acked_s, width_s, bins),
     )
 
 
@@ -108,6 +116,29 @@ def _p99(values: Floats, at_s: Floats, width_s: float, bins: int) -> Floats:
     return result
 
 
+def _heat(values_ms: Floats, at_s: Floats, width_s: float, bins: int) -> Floats:
+    """How many values of each bin are in each class of `HEAT_MS`."""
+    known = np.isfinite(values_ms)
+    row = np.minimum(np.searchsorted(HEAT_MS, values_ms[known]), len(HEAT_MS) - 1)
+    column = np.clip((at_s[known] / width_s).astype(np.int64), 0, bins - 1)
+    counts = np.bincount(row * bins + column, minlength=len(HEAT_MS) * bins)
+    heat: Floats = counts.reshape(len(HEAT_MS), bins).astype(np.float64)
+    return heat
+
+
+def _shard_load(table: pa.Table, acked_s: Floats, width_s: float, bins: int) -> Floats:
+    """Readings per second of each shard, in the order of `_shards`."""
+    names = pa.array(list(_shards(table)), pa.string())
+    row = pc.fill_null(pc.index_in(table.column("shard"), names), -1).to_numpy()
+    there = (row >= 0) & np.isfinite(acked_s)
+    if not len(names) or table.column("shard").null_count == len(row):
+        return np.zeros((0, bins))
+    column = np.clip((acked_s[there] / width_s).astype(np.int64), 0, bins - 1)
+    counts = np.bincount(row[there] * bins + column, minlength=len(names) * bins)
+    load: Floats = counts.reshape(len(names), bins) / width_s
+    return load
+
+
 def _shards(table: pa.Table) -> dict[str, int]:
     counts = pc.value_counts(table.column("shard").drop_null()).to_pylist()
     return dict(sorted((entry["values"], entry["counts"]) for entry in counts))
@@ -115,15 +146,15 @@ def _shards(table: pa.Table) -> dict[str, int]:
 
 def _faults(scenario: Scenario) -> list[Span]:
     end_s = scenario.profile.duration_s
-    return [
-        Span(
-            fault.name,
-            f"fault: {fault.kind}",
-            fault.start,
-            min(end_s, fault.end_s),
-        )
+    devices = [
+        Span(fault.name, f"fault: {fault.kind}", fault.start, min(end_s, fault.end_s))
         for fault in scenario.faults
     ]
+    target = [
+        Span(fault.name, f"fault: {fault.kind} on {fault.call}", fault.start, fault.end_s)
+        for fault in scenario.target_faults
+    ]
+    return [*devices, *target]
 
 
 def _alarms(run: RunInfo, events: Sequence[dict[str, Any]]) -> list[Span]:

@@ -126,13 +126,22 @@ def simulate(
         typer.echo(f"verify with: fleetcast verify {info.id}")
 
 
-def verify(run_id: RunArgument, json_: JsonOption = False) -> None:
+def verify(
+    run_id: RunArgument,
+    json_: JsonOption = False,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write the checks as JUnit XML, for CI.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write a summary in Markdown, for CI.")
+    ] = None,
+) -> None:
     """Reconcile a run's ledger with what landed. Exit 0 if the verdict is pass, 1 if it is fail."""
-    from dashboards.report import write_report
+    from dashboards.report import summaries, write_report
     from fleetcast.errors import ExitCode, UsageError
     from fleetcast.runs import run_folder
     from fleetcast.target import Target
-    from fleetcast.verify import verify_run
+    from fleetcast.verify import exceptions, verify_run
     from simulator.scenario import load_run
     from stack.outputs import StackOutputs
 
@@ -147,6 +156,10 @@ def verify(run_id: RunArgument, json_: JsonOption = False) -> None:
     where = Target.named(info.target, region=outputs.region)
     verdict = run_async(verify_run(folder, outputs, where, progress=_say_progress))
     report_path = write_report(folder)
+    if junit is not None:
+        _write("--junit", junit, summaries.junit(verdict))
+    if markdown is not None:
+        _write("--markdown", markdown, summaries.markdown(verdict, exceptions.read(folder)))
     if json_:
         typer.echo((folder / "verdict.json").read_text(), nl=False)
     else:
@@ -187,6 +200,15 @@ def show(verdict: Verdict) -> None:
     """Prints a verdict for a person."""
     for line in verdict.lines():
         typer.echo(line)
+
+
+def _write(option: str, path: Path, text: str) -> None:
+    from fleetcast.errors import UsageError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}") from error
 
 
 def _say_progress(text: str) -> None:

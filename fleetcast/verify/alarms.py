@@ -99,7 +99,15 @@ class AlarmReader:
 
 def window_s(expectation: AlarmExpectation, scenario: Scenario) -> tuple[float, float]:
     """(start, end) of the faults that name an alarm, seconds into the run; else of the run."""
-    faults = [fault for fault in scenario.faults if fault.alarm == expectation.name]
+    faults = [
+        fault
+        for fault in (*scenario.faults, *scenario.target_faults)
+        if (
+            fault.name == expectation.fault
+            if expectation.fault
+            else fault.alarm == expectation.name
+        )
+    ]
     end_s = scenario.profile.duration_s
     if not faults:
         return 0.0, end_s

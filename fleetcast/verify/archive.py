@@ -12,8 +12,10 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fleetcast.verify.truth import ACKED, UNKNOWN, payload_hashes
+from fleetcast.verify.exceptions import MOST, Exceptions
+from fleetcast.verify.truth import ACKED, UNKNOWN, Bools, payload_hashes
 from fleetcast.verify.verdict import Landed
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ OBJECTS_AT_ONCE = 8
 # Object times are whole seconds, and clocks differ a little.
 SLACK_S = 2
 _GZIP = 31
+_GZIP_MAGIC = b"\x1f\x8b"
+STORE = "archive"
+Times = NDArray[np.int16]
 
 
 class ArchiveReader:
@@ -49,10 +54,11 @@ class ArchiveReader:
         self._deadline_ms = deadline_ms
         self._seen: set[str] = set()
         self._run = json.dumps(truth.run.id).encode()
-        self._times = np.zeros(len(truth.outcome), dtype=np.int64)
+        self._times = np.zeros(len(truth.outcome), dtype=np.int16)
         self._late = np.zeros(len(truth.outcome), dtype=np.bool_)
         self._corrupted: dict[int, int] = {}
         self._phantom = 0
+        self._strange = Exceptions()
         self.foreign = 0
         self.unreadable: dict[str, str] = {}
 
@@ -92,7 +98,7 @@ class ArchiveReader:
 
     def _take(self, key: str, written_ms: int, body: bytes) -> None:
         try:
-            content = gunzip(body)
+            content = unpacked(key, body)
         except zlib.error as error:
             self.unreadable[key] = str(error)
             return
@@ -117,31 +123,74 @@ class ArchiveReader:
             k = -1
         if k >= 0 and self._truth.outcome[k] in (ACKED, UNKNOWN):
             self._corrupted[k] = self._corrupted.get(k, 0) + 1
+            self._strange.add(STORE, "corrupted", [k], line.decode(errors="replace"))
         else:
             self._phantom += 1
+            self._strange.stranger(STORE, "", -1, line.decode(errors="replace"))
 
     def landed(self) -> Landed:
         """What was found so far."""
         truth = self._truth
-        sent = (truth.outcome == ACKED) | (truth.outcome == UNKNOWN)
-        times = self._times.copy()
-        for k, count in self._corrupted.items():
-            times[k] += count
+        sent = self._sent()
+        times = self._times_there()
         there = (times > 0) & sent
-        most = truth.acked_copies + truth.open_copies
         return Landed(
             unique=int(there.sum()),
-            duplicated=int(np.maximum(times - most, 0)[there].sum()),
+            duplicated=int(self._beyond(times)[there].sum()),
             lost=int(np.maximum(truth.acked_copies - times, 0).sum()),
             phantom=self._phantom + int(times[~sent].sum()),
             corrupted=sum(self._corrupted.values()),
             late=int((self._late & sent).sum()),
         )
 
+    def exceptions(self) -> Exceptions:
+        """The readings that are behind `landed`."""
+        sent, times = self._sent(), self._times_there()
+        found = self._strange
+        found.add(STORE, "lost", _first(self._truth.acked_copies > times))
+        found.add(STORE, "duplicated", _first((self._beyond(times) > 0) & (times > 0) & sent))
+        found.add(STORE, "phantom", _first((times > 0) & ~sent))
+        found.add(STORE, "late", _first(self._late & sent))
+        return found
+
+    def _sent(self) -> Bools:
+        outcome = self._truth.outcome
+        sent: Bools = (outcome == ACKED) | (outcome == UNKNOWN)
+        return sent
+
+    def _times_there(self) -> Times:
+        """How often each reading is there, corrupted or not."""
+        times = self._times.copy()
+        for k, count in self._corrupted.items():
+            times[k] += count
+        return times
+
+    def _beyond(self, times: Times) -> Times:
+        """Copies beyond those that were sent."""
+        most = self._truth.acked_copies + self._truth.open_copies
+        beyond: Times = np.maximum(times - most, 0)
+        return beyond
+
     @property
     def objects(self) -> int:
         """Objects read so far."""
         return len(self._seen)
+
+
+def _first(which: Bools) -> list[int]:
+    some: list[int] = np.flatnonzero(which)[:MOST].tolist()
+    return some
+
+
+def unpacked(key: str, body: bytes) -> bytes:
+    """The content of an object: of GZIP by what it begins with, else as it is.
+
+    Raises:
+        zlib.error: it should be GZIP, by its name or its beginning, and is not.
+    """
+    if body.startswith(_GZIP_MAGIC) or key.endswith(".gz"):
+        return gunzip(body)
+    return body
 
 
 def gunzip(body: bytes) -> bytes:

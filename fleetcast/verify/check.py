@@ -80,17 +80,7 @@ def judge(
                 f"allowed {expect.rate_error_pct:g} %",
             )
         )
-    if expect.landing_latency_p99 is not None:
-        p99_ms = latency_ms.get("p99")
-        checks.append(
-            Check(
-                "landing_latency",
-                p99_ms is not None and p99_ms <= expect.landing_latency_p99 * 1000,
-                "nothing landed"
-                if p99_ms is None
-                else f"p99 {p99_ms:.0f} ms, allowed {expect.landing_latency_p99 * 1000:.0f} ms",
-            )
-        )
+    checks += _latency_checks(expect, latency_ms)
     asked = {expectation.name: expectation for expectation in expect.alarms}
     for alarm in alarms:
         if not alarm.expected:
@@ -107,6 +97,29 @@ def judge(
         if not probed:
             detail = "the stack has no probe queue to see alarms through: deploy it with one"
         checks.append(Check(f"alarm.{alarm.name}", alarm.ok, detail))
+    return checks
+
+
+def _latency_checks(expect: Expectations, latency_ms: Mapping[str, float]) -> list[Check]:
+    """One for each percentile that is asked for; that of p99 has the plain name."""
+    checks = []
+    for percentile, name, within_s in (
+        ("p50", "landing_latency_p50", expect.landing_latency_p50),
+        ("p95", "landing_latency_p95", expect.landing_latency_p95),
+        ("p99", "landing_latency", expect.landing_latency_p99),
+    ):
+        if within_s is None:
+            continue
+        found_ms = latency_ms.get(percentile)
+        checks.append(
+            Check(
+                name,
+                found_ms is not None and found_ms <= within_s * 1000,
+                "nothing landed"
+                if found_ms is None
+                else f"{percentile} {found_ms:.0f} ms, allowed {within_s * 1000:.0f} ms",
+            )
+        )
     return checks
 
 

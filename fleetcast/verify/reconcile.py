@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.compute as pc
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError
-from fleetcast.verify import timeseries
+from fleetcast.verify import exceptions, timeseries
 from fleetcast.verify.alarms import AlarmReader, outcomes, still_due_ms
 from fleetcast.verify.archive import ArchiveReader
 from fleetcast.verify.check import judge
@@ -84,6 +83,7 @@ async def verify_run(
             deadline_ms = truth.last_acked_ms + round(patience.landing_s * 1000)
             wait_s = patience.receive_s
             verification = _Verification(
+                run_dir,
                 truth,
                 patience,
                 TimeSeriesReader(query, outputs, truth.run.id, deadline_ms),
@@ -103,6 +103,7 @@ async def verify_run(
 
 @dataclass(frozen=True, slots=True)
 class _Verification:
+    run_dir: Path
     truth: Truth
     patience: Patience
     series: TimeSeriesReader
@@ -151,12 +152,14 @@ class _Verification:
         """Compares and judges."""
         truth = self.truth
         scenario, run = truth.scenario, truth.run
+        found = self.archive.exceptions()
         landed = {
             "timeseries": await timeseries.reconcile(
-                truth, self.quarantine.quarantined, self.series
+                truth, self.quarantine.quarantined, self.series, found
             ),
             "archive": self.archive.landed(),
         }
+        exceptions.save(self.run_dir, await asyncio.to_thread(found.resolved, truth, self.run_dir))
         refused = self.quarantine.refused()
         latency_ms = await self.series.latency_ms()
         complete = truth.released_all and not _unsent(truth)
@@ -183,7 +186,7 @@ class _Verification:
             scenario=scenario.name,
             devices=scenario.fleet.devices,
             complete=complete,
-            sent=truth.table.num_rows,
+            sent=len(truth.history),
             acked=truth.count(ACKED),
             failed=failed,
             unknown=truth.count(UNKNOWN),
@@ -207,18 +210,16 @@ class _Verification:
 
 def _unsent(truth: Truth) -> int:
     """Readings that were released but never left, as when a run is interrupted."""
-    return int(pc.sum(pc.equal(truth.table.column("attempts"), 0)).as_py() or 0)
+    return int((~truth.history.tried).sum())
 
 
 def measure_rate(truth: Truth, *, complete: bool) -> Rate:
     """The rate at which readings left, and their lag behind the schedule, from the ledger."""
-    table = truth.table
     profile, start_ns = truth.scenario.profile, truth.run.start_ms * 1_000_000
-    sent_ns = table.column("sent_ns").to_numpy(zero_copy_only=False).astype(np.float64)
-    due_ns = truth.release_ns().astype(np.float64)
-    left = ~np.isnan(sent_ns)
-    lag_ms = np.maximum(sent_ns[left] - due_ns[left], 0.0) / 1e6
-    last_s = float((sent_ns[left].max() - start_ns) / 1e9) if left.any() else 0.0
+    sent_ns = truth.history.sent_ns
+    left = sent_ns > 0
+    lag_ms = np.maximum(sent_ns[left] - truth.release_ns()[left], 0) / 1e6
+    last_s = float((sent_ns.max() - start_ns) / 1e9) if left.any() else 0.0
     planned_s = profile.duration_s if complete else max(0.001, min(last_s, profile.duration_s))
     target = profile.count_by(planned_s) * truth.sends_per_slot / planned_s
     achieved = int(left.sum()) / max(planned_s, last_s)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fleetcast.verify.exceptions import Exceptions
 from fleetcast.verify.truth import ACKED, MODULUS, SEQ_MODULUS, UNKNOWN, Bools, Ints
 from fleetcast.verify.verdict import Landed
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # Devices in one query for rows: the text of a query may have 256 KiB.
 DEVICES_PER_QUERY = 500
+STORE = "timeseries"
 _OWN_COLUMNS = {"time", "measure_name", "device", "class", "site", "run", "seq",
                 "arrived_ms", "processed_ms"}  # fmt: skip
 
@@ -120,6 +122,8 @@ class TimeSeriesReader:
     ) -> AsyncIterator[LandedRow]:
         """All rows of some devices."""
         columns = await self._columns()
+        if "run" not in columns:
+            return
         there = [name for name, _ in signals if name in columns]
         foreign = self._foreign(columns, signals)
         selected = ", ".join(
@@ -160,13 +164,19 @@ class TimeSeriesReader:
                 yield [datum.get("ScalarValue") for datum in row["Data"]]
 
 
-async def reconcile(truth: Truth, quarantined: Bools, reader: TimeSeriesReader) -> Landed:
+async def reconcile(
+    truth: Truth,
+    quarantined: Bools,
+    reader: TimeSeriesReader,
+    exceptions: Exceptions | None = None,
+) -> Landed:
     """What the time series holds of a run.
 
     Args:
         truth: What was sent.
         quarantined: Readings that were refused and kept, by number; they are not lost.
         reader: Answers for Timestream.
+        exceptions: Is told which readings are not as they should be.
     """
     signals = truth.signals()
     totals = await reader.totals(signals)
@@ -200,7 +210,8 @@ async def reconcile(truth: Truth, quarantined: Bools, reader: TimeSeriesReader) 
         return Landed(unique=unique, late=late)
     rows = [row async for row in reader.rows(names, signals)]
     mine = [known[name] for name in names if name in known]
-    return _by_row(truth, quarantined, mine, rows, Landed(unique=unique, late=late))
+    found = Exceptions() if exceptions is None else exceptions
+    return _by_row(truth, quarantined, mine, rows, Landed(unique=unique, late=late), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +261,7 @@ def _by_row(
     devices: Sequence[int],
     rows: Iterable[LandedRow],
     settled: Landed,
+    found: Exceptions,
 ) -> Landed:
     """Compares rows of some devices one by one, and adds to what is settled."""
     true = {row.k: row for row in truth.rows(devices)}
@@ -259,22 +271,38 @@ def _by_row(
         k = truth.number(row.device, row.seq)
         if k not in true or truth.outcome[k] not in (ACKED, UNKNOWN) or truth.refusal[k]:
             phantom += 1
+            if k in true:
+                found.add(STORE, "phantom", [k], _told(row))
+            else:
+                found.stranger(STORE, row.device, row.seq, _told(row))
             continue
         times[k] = times.get(k, 0) + 1
-        corrupted += not _same(row, true[k])
-        late += row.late
+        if times[k] > 1:
+            found.add(STORE, "duplicated", [k], _told(row))
+        if not _same(row, true[k]):
+            corrupted += 1
+            found.add(STORE, "corrupted", [k], _told(row))
+        if row.late:
+            late += 1
+            found.add(STORE, "late", [k], _told(row))
     chosen = np.zeros(truth.scenario.fleet.devices, dtype=np.bool_)
     chosen[list(devices)] = True
     must = np.flatnonzero(truth.must_land & ~quarantined & chosen[truth.device_of])
-    lost = sum(k not in times for k in must.tolist())
+    lost = [k for k in must.tolist() if k not in times]
+    found.add(STORE, "lost", lost)
     return Landed(
         unique=settled.unique + len(times),
         duplicated=sum(times.values()) - len(times),
-        lost=lost,
+        lost=len(lost),
         phantom=phantom,
         corrupted=corrupted,
         late=settled.late + late,
     )
+
+
+def _told(row: LandedRow) -> str:
+    """A row as it is told in an exception."""
+    return f"{row.ts_ms} {row.kind} {row.site} {row.signals}"
 
 
 def _same(row: LandedRow, true: TrueRow) -> bool:

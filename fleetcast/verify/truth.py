@@ -11,29 +11,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from fleetcast.errors import UsageError
-from simulator import ledger
+from fleetcast.verify.history import ACKED, FAILED, NOT_SENT, UNKNOWN, Bools, History, Ints
 from simulator.codec import Encoder
 from simulator.faults import REASONS
 from simulator.fleet import Fleet
 from simulator.scenario import load_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from simulator.fleet import Block
     from simulator.scenario import RunInfo, Scenario
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-NOT_SENT, ACKED, FAILED, UNKNOWN = range(4)
-_OUTCOMES = pa.array([ledger.ACKED, ledger.FAILED, ledger.UNKNOWN])
+__all__ = ["ACKED", "FAILED", "NOT_SENT", "UNKNOWN", "Bools", "Ints", "TrueRow", "Truth"]
 
 # Payloads longer than this the processor tells in quarantine by their hash alone.
 TOLD_BY_HASH = 150_000
@@ -62,7 +57,7 @@ class Truth:
     Args:
         scenario: What was driven.
         run: Which run.
-        table: Its ledger.
+        history: Its ledger.
         key: The signing key, for the payloads.
 
     Attributes:
@@ -73,51 +68,51 @@ class Truth:
         refusal: Reason that a reading must be refused with, an index into `reasons`; 0 is none.
         reasons: Reasons; the first is empty.
         checksum: Checksum of the reading's content, see `checksums`.
-        payload: Hash of its payload, see `payload_hash`.
         last_acked_ms: When the last acknowledgement came, epoch milliseconds.
 
     Raises:
         UsageError: the ledger is not one of this scenario.
     """
 
-    def __init__(self, scenario: Scenario, run: RunInfo, table: pa.Table, key: bytes) -> None:
+    def __init__(self, scenario: Scenario, run: RunInfo, history: History, key: bytes) -> None:
         self.scenario = scenario
         self.run = run
-        self.table = table
+        self.history = history
         whole = (0, scenario.fleet.devices)
         self.fleet = Fleet(scenario, replace(run, devices_slice=whole))
         total = self.fleet.total
-        numbers = _numbers(table, total, scenario)
-        codes = pc.index_in(table.column("outcome"), _OUTCOMES).to_numpy().astype(np.uint8) + 1
+        numbers = _numbers(history, total, scenario)
         copies = {
-            outcome: np.bincount(numbers[codes == outcome], minlength=total)
+            outcome: np.bincount(numbers[history.outcome == outcome], minlength=total).astype(
+                np.int16
+            )
             for outcome in (ACKED, FAILED, UNKNOWN)
         }
-        self.acked_copies: Ints = copies[ACKED].astype(np.int64)
-        self.open_copies: Ints = copies[UNKNOWN].astype(np.int64)
+        self.acked_copies: NDArray[np.int16] = copies[ACKED]
+        self.open_copies: NDArray[np.int16] = copies[UNKNOWN]
         self.outcome: NDArray[np.uint8] = np.zeros(total, dtype=np.uint8)
         for outcome in (FAILED, UNKNOWN, ACKED):
             self.outcome[copies[outcome] > 0] = outcome
         self.sends: NDArray[np.int8] = np.ones(total, dtype=np.int8)
         self._released = int(numbers.max()) + 1 if len(numbers) else 0
-        acked_ns = pc.max(table.column("acked_ns")).as_py()
+        acked_ns = int(history.acked_ns.max()) if len(history) else 0
         self.last_acked_ms = (acked_ns or run.start_ms * 1_000_000) // 1_000_000
         self.reasons = REASONS
         self.refusal: NDArray[np.uint8] = np.zeros(total, dtype=np.uint8)
         self.checksum: Ints = np.zeros(total, dtype=np.int64)
-        self.payload: NDArray[np.uint64] = np.zeros(total, dtype=np.uint64)
+        payload = np.zeros(self._released, dtype=np.int64)
         self._by_sha256: dict[str, int] = {}
         self._delay_s: dict[int, float] = {}
         encoder = Encoder(self.fleet, key)
         for block in self.fleet.blocks(0, self._released):
-            self._learn(block, encoder.encode(block))
+            self._learn(block, encoder.encode(block), payload)
         if self._released < total:
             for block in self.fleet.blocks(self._released):
                 if block.sends is not None:
                     self.sends[block.k] = block.sends
         _refuse_copies(sum(copies.values()), self.sends, scenario)
-        self._by_payload = np.argsort(self.payload[: self._released], kind="stable")
-        self._payloads_in_order = self.payload[self._by_payload]
+        self._by_payload: NDArray[np.int32] = np.argsort(payload, kind="stable").astype(np.int32)
+        self._payloads_in_order = payload[self._by_payload]
 
     @classmethod
     def of_run(cls, run_dir: Path, key: bytes) -> Truth:
@@ -127,11 +122,11 @@ class Truth:
             UsageError: the folder holds no run, or no ledger of it.
         """
         scenario, run = load_run(run_dir)
-        return cls(scenario, run, ledger.read(run_dir), key)
+        return cls(scenario, run, History.of_run(run_dir), key)
 
-    def _learn(self, block: Block, payloads: list[bytes]) -> None:
+    def _learn(self, block: Block, payloads: list[bytes], hashes: Ints) -> None:
         k = block.k
-        self.payload[k] = payload_hashes(payloads)
+        hashes[k] = payload_hashes(payloads)
         self.checksum[k] = checksums(
             block.seq, block.ts_ms, [(block.values[n], d) for n, d in self.signals()]
         )
@@ -168,10 +163,13 @@ class Truth:
 
     def release_ns(self) -> Ints:
         """When each row of the ledger was due to leave, faults' delays included, epoch ns."""
-        numbers = self.table.column("k").to_numpy().astype(np.int64)
+        numbers = self.history.k
         due_s = self.fleet.due_s(numbers)
         if self._delay_s:
-            due_s = due_s + np.array([self._delay_s.get(k, 0.0) for k in numbers.tolist()])
+            held = np.array(sorted(self._delay_s), dtype=np.int64)
+            delays = np.array([self._delay_s[k] for k in held.tolist()])
+            at = np.minimum(np.searchsorted(held, numbers), len(held) - 1)
+            due_s = due_s + np.where(held[at] == numbers, delays[at], 0.0)
         due: Ints = self.run.start_ms * 1_000_000 + np.rint(due_s * 1e9).astype(np.int64)
         return due
 
@@ -188,14 +186,13 @@ class Truth:
 
     def count(self, outcome: int) -> int:
         """How many rows of the ledger have an outcome; a reading has one for each time it is sent."""
-        name = _OUTCOMES[outcome - 1]
-        return int(pc.sum(pc.equal(self.table.column("outcome"), name)).as_py() or 0)
+        return self.history.count(outcome)
 
     def find_sha256(self, digest: str) -> int:
         """Which reading has a payload, too long for a message, of this hash; -1 where none does."""
         return self._by_sha256.get(digest, -1)
 
-    def find(self, hashes: NDArray[np.uint64]) -> Ints:
+    def find(self, hashes: Ints) -> Ints:
         """Which reading each payload hash belongs to; -1 where none does."""
         ordered = self._payloads_in_order
         if not len(ordered):
@@ -251,21 +248,20 @@ def checksums(seq: Ints, ts_ms: Ints, signals: list[tuple[NDArray[np.float64], i
     return product
 
 
-def payload_hashes(payloads: Iterable[bytes]) -> NDArray[np.uint64]:
-    """64-bit hashes of payloads."""
-    joined = b"".join([hashlib.blake2b(p, digest_size=8).digest() for p in payloads])
-    return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
+def payload_hashes(payloads: Sequence[bytes]) -> Ints:
+    """64-bit hashes of payloads, shape (n,): Python's own, the same within this process alone."""
+    return np.fromiter(map(hash, payloads), np.int64, len(payloads))
 
 
-def _numbers(table: pa.Table, total: int, scenario: Scenario) -> Ints:
+def _numbers(history: History, total: int, scenario: Scenario) -> Ints:
     """The numbers of the ledger's readings, checked against the scenario."""
-    numbers: Ints = table.column("k").to_numpy().astype(np.int64)
+    numbers = history.k
     if not len(numbers):
         return numbers
     wrong: Any = None
     if numbers.min() < 0 or numbers.max() >= total:
         wrong = f"reading {int(numbers.max())} of {total}"
-    elif (table.column("seq").to_numpy() != numbers // scenario.fleet.devices).any():
+    elif (history.seq != numbers // scenario.fleet.devices).any():
         wrong = "readings with other seq numbers than the scenario gives them"
     if wrong is not None:
         raise UsageError(_other_ledger(scenario, wrong))

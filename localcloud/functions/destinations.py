@@ -93,7 +93,8 @@ class Destinations:
         }
         if service == "sqs":
             sqs = await self._context.client("sqs")
-            url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
+            # From the ARN: a role that may send need not be allowed to look queues up.
+            url = f"{self._context.endpoint_url}/{target.split(':')[4]}/{name}"
             await sqs.send_message(QueueUrl=url, MessageBody=text, MessageAttributes=told)
         elif service == "sns":
             sns = await self._context.client("sns")

@@ -54,6 +54,21 @@ def check_faults(scenario: Scenario) -> None:
     _check_moved(scenario)
 
 
+def check_named_faults(scenario: Scenario) -> None:
+    """Checks that expected alarms name faults that there are.
+
+    Raises:
+        ValueError: one does not.
+    """
+    names = [fault.name for fault in (*scenario.faults, *scenario.target_faults)]
+    for index, alarm in enumerate(scenario.expect.alarms):
+        if alarm.fault is not None and alarm.fault not in names:
+            known = ", ".join(names) or "none"
+            raise ValueError(
+                f"expect.alarms.{index}.fault: there is no fault {alarm.fault!r}: known are {known}"
+            )
+
+
 def _check_place(scenario: Scenario, index: int, fault: Fault) -> None:
     classes = {kind.name: kind for kind in scenario.fleet.classes}
     for name in fault.classes or ():
@@ -101,12 +116,16 @@ def _check_clock(scenario: Scenario, index: int, fault: ClockFault) -> None:
 
 
 def _check_latency(scenario: Scenario) -> None:
-    if scenario.expect.landing_latency_p99 is None:
+    expect = scenario.expect
+    asked = [
+        p for p in ("p50", "p95", "p99") if getattr(expect, f"landing_latency_{p}") is not None
+    ]
+    if not asked:
         return
     for fault in scenario.faults:
         if isinstance(fault, ClockFault) or fault.reschedules:
             raise ValueError(
-                f"expect.landing_latency_p99: it counts from timestamps, and {fault.name} "
+                f"expect.landing_latency_{asked[-1]}: it counts from timestamps, and {fault.name} "
                 f"({fault.kind}) moves readings away from theirs: ask for one of the two"
             )
 

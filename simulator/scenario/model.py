@@ -15,9 +15,10 @@ from simulator.faults import AnyFault, PayloadFault
 from simulator.rates import Phase, RateProfile
 from simulator.rates.arrivals import crowding
 from simulator.routes import Route
-from simulator.scenario.checks import check_faults, known_alarm
+from simulator.scenario.checks import check_faults, check_named_faults, known_alarm
 from simulator.scenario.errors import problems
 from simulator.scenario.names import Sites, Weighted
+from simulator.scenario.target_faults import TargetFault, check_target_faults
 from simulator.signals import AnySignal, Correlated, Signal
 from simulator.signals.route import RouteSignal
 from simulator.signals.state import in_order
@@ -172,11 +173,13 @@ class AlarmExpectation(_Model):
 
     Attributes:
         name: The alarm's short name.
+        fault: The fault that raises it, where that does not name it.
         fires_within: Longest time from the fault's start.
         recovers_within: Longest time from the fault's end.
     """
 
     name: str
+    fault: str | None = None
     fires_within: Duration
     recovers_within: Duration | None = None
 
@@ -198,6 +201,8 @@ class Expectations(_Model):
     duplicated: Annotated[int, Field(ge=0)] = 0
     failed: Annotated[int, Field(ge=0)] = 0
     rate_error_pct: Annotated[float, Field(gt=0)] | None = 1.0
+    landing_latency_p50: Duration | None = None
+    landing_latency_p95: Duration | None = None
     landing_latency_p99: Duration | None = None
     memory_hours: Annotated[float, Field(gt=0, le=8766)] = 24.0
     alarms: list[AlarmExpectation] = []
@@ -213,6 +218,7 @@ class Scenario(_Model):
     fleet: FleetSpec
     rate: Annotated[list[Phase], Field(min_length=1)]
     faults: Annotated[list[AnyFault], Field(max_length=MAX_KINDS)] = []
+    target_faults: Annotated[list[TargetFault], Field(max_length=MAX_KINDS)] = []
     expect: Expectations = Expectations()
 
     @cached_property
@@ -228,6 +234,8 @@ class Scenario(_Model):
         for index, phase in enumerate(self.rate):
             self._check_gap(index, phase)
         check_faults(self)
+        check_target_faults(self.target_faults, self.faults, profile.duration_s)
+        check_named_faults(self)
         return self
 
     def _check_gap(self, index: int, phase: Shape) -> None:
@@ -288,7 +296,8 @@ class Scenario(_Model):
             if duration is not None:
                 times = duration_s(_number(duration)) / self.profile.duration_s
             changed["rate"] = [p.scaled(rates, times).model_dump() for p in self.rate]
-            changed["faults"] = [fault.scaled(times).model_dump() for fault in self.faults]
+            for kind in ("faults", "target_faults"):
+                changed[kind] = [fault.scaled(times).model_dump() for fault in getattr(self, kind)]
             if devices is not None:
                 changed["fleet"]["devices"] = devices
             if seed is not None:

@@ -36,13 +36,23 @@ def lines(scenario: Scenario) -> Iterator[str]:
         told = fault.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         yield f"  {fault.name}: {_fields(told, 'kind')}"
         yield f"    a reading with it {_outcome(scenario, fault)}"
+    if scenario.target_faults:
+        yield "faults of the target"
+    for disturbance in scenario.target_faults:
+        told = disturbance.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+        yield f"  {disturbance.name}: {_fields(told, 'kind')}"
     yield "expected"
     expect = scenario.expect
     yield f"  lost {expect.lost}, duplicated {expect.duplicated}, failed {expect.failed} at most"
     if expect.rate_error_pct is not None:
         yield f"  rate within {expect.rate_error_pct:g} %"
-    if expect.landing_latency_p99 is not None:
-        yield f"  99 % landed within {expect.landing_latency_p99:g} s"
+    for percent, within_s in (
+        (50, expect.landing_latency_p50),
+        (95, expect.landing_latency_p95),
+        (99, expect.landing_latency_p99),
+    ):
+        if within_s is not None:
+            yield f"  {percent} % landed within {within_s:g} s"
     for alarm in expect.alarms:
         again = (
             ""

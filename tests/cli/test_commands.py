@@ -55,6 +55,14 @@ def test_simulate_verify_and_report_go_together(
 
     folder = Path(place["FLEETCAST_RUNS"]) / "one"
     assert json.loads((folder / "verdict.json").read_text()) == verdict
+    junit, markdown = folder / "junit.xml", folder / "summary.md"
+    again = fleetcast("verify", "one", "--junit", str(junit), "--markdown", str(markdown))
+    assert again.returncode == 0, again.stderr
+    assert f'tests="{len(verdict["checks"])}" failures="0"' in junit.read_text()
+    assert markdown.read_text().startswith("## fleetcast: pass\n")
+    nowhere = fleetcast("verify", "one", "--junit", str(folder / "no" / "such.xml"))
+    assert nowhere.returncode == 2
+    assert nowhere.stderr.splitlines()[-1].endswith("such.xml: No such file or directory")
     (folder / "report.html").unlink()
     reported = fleetcast("report", "one")
     assert reported.stdout.strip() == str(folder / "report.html")

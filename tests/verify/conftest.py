@@ -154,11 +154,12 @@ class Cloud:
         *,
         body: bytes | None = None,
         arrived_ms: int | None = None,
+        name: str = ".gz",
     ) -> str:
         """An object of the archive, written now, of records that arrived now or at `arrived_ms`."""
         arrived_s = time.time() if arrived_ms is None else arrived_ms / 1000
         hour = time.strftime("%Y/%m/%d/%H", time.gmtime(arrived_s))
-        key = f"{self.outputs.archive_prefix}{hour}/{uuid.uuid4().hex}.gz"
+        key = f"{self.outputs.archive_prefix}{hour}/{uuid.uuid4().hex}{name}"
         content = gzip.compress(b"".join(line + b"\n" for line in lines)) if body is None else body
         bucket = self.outputs.archive_bucket
         await self.clients["s3"].put_object(Bucket=bucket, Key=key, Body=content)

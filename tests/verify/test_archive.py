@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetcast.verify import exceptions
 from fleetcast.verify.archive import ArchiveReader
 from fleetcast.verify.verdict import Landed
 
@@ -145,3 +146,55 @@ async def test_planted_copies_and_losses_are_counted_exactly(
     assert await look(cloud, run) == Landed(
         unique=len(run.payloads) - len(lost), lost=len(lost), duplicated=len(copies)
     )
+
+
+async def test_objects_as_they_lie_are_read_and_a_broken_one_is_named(
+    cloud: Any, make_run: Callable[..., Any]
+) -> None:
+    run = make_run()
+    lines = list(run.payloads.values())
+    packed = gzip.compress(b"\n".join(lines[:40]))
+    await cloud.put_object([], body=packed)
+    await cloud.put_object([], body=b"\n".join(lines[40:80]) + b"\n\n", name="plain.json")
+    await cloud.put_object([], body=b"\xff\x00 a picture of a cat", name="cat.png")
+    broken = await cloud.put_object([], body=b"no GZIP at all")
+    await cloud.put_object(lines[80:])
+    reader = reader_of(cloud, run)
+    await reader.poll()
+    assert reader.landed() == Landed(unique=len(lines))
+    assert list(reader.unreadable) == [broken]
+    assert reader.foreign >= 1
+
+
+async def test_exceptions_name_the_readings_behind_the_numbers(
+    cloud: Any, make_run: Callable[..., Any]
+) -> None:
+    run = make_run({4: "failed"})
+    lines = dict(run.payloads)
+    lost = lines.pop(0)
+    damaged = lines[1].replace(b'"v":1', b'"v":2')
+    strange = b'{"run":"%s","device":"dev-99"}' % run.info.id.encode()
+    lines[1] = damaged
+    await cloud.put_object([*lines.values(), lines[2], strange])
+    reader = reader_of(cloud, run)
+    await reader.poll()
+    found = reader.exceptions().resolved(run.truth, run.folder)
+    told = {(one.kind, one.seq, one.found) for one in found}
+    text = damaged.decode()
+    assert told == {
+        ("lost", 0, ""),
+        ("corrupted", 0, text),
+        ("duplicated", 0, ""),
+        ("phantom", 0, ""),
+        ("phantom", -1, strange.decode()),
+    }
+    (gone,) = [one for one in found if one.kind == "lost"]
+    assert f'"device":"{gone.device}"'.encode() in lost
+    assert f'"ts":{gone.ts_ms}'.encode() in lost
+    assert (gone.outcome, gone.shard, gone.sequence_number) == (
+        "acked",
+        "shardId-000000000000",
+        "0",
+    )
+    exceptions.save(run.folder, found)
+    assert exceptions.read(run.folder) == found

@@ -95,6 +95,11 @@ def test_landing_latency_is_judged_where_it_is_asked_and_nothing_landed_fails() 
     assert failing({"landing_latency_p99": "900ms"}) == []
     assert failing({"landing_latency_p99": "899ms"}) == ["landing_latency"]
     assert failing({"landing_latency_p99": "1h"}, latency_ms={}) == ["landing_latency"]
+    assert failing({"landing_latency_p50": "1ms", "landing_latency_p95": "2ms"}) == []
+    assert failing({"landing_latency_p50": "0s", "landing_latency_p95": "1ms"}) == [
+        "landing_latency_p50",
+        "landing_latency_p95",
+    ]
 
 
 def test_an_alarm_that_did_not_do_as_asked_fails() -> None:
@@ -163,10 +168,10 @@ def test_a_ledger_of_another_scenario_is_refused(make_run: Callable[..., Any]) -
     scenario = run.truth.scenario
     fewer = scenario.with_overrides(devices=7)
     with pytest.raises(UsageError, match=r"not one of scenario planted: it has readings with"):
-        Truth(fewer, run.info, run.truth.table, b"key")
+        Truth(fewer, run.info, run.truth.history, b"key")
     shorter = scenario.with_overrides(duration="1s")
     with pytest.raises(UsageError, match=r"it has reading 119 of 60"):
-        Truth(shorter, run.info, run.truth.table, b"key")
+        Truth(shorter, run.info, run.truth.history, b"key")
 
 
 def test_a_reading_that_is_twice_in_the_ledger_is_refused(make_run: Callable[..., Any]) -> None:

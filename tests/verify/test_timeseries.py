@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetcast.verify import timeseries
+from fleetcast.verify.exceptions import MOST, Exceptions
 from fleetcast.verify.timeseries import TimeSeriesReader
 from fleetcast.verify.verdict import Landed
 
@@ -59,6 +60,27 @@ async def test_everything_as_it_was_sent_is_found_by_totals_alone(
 async def test_nothing_landed_is_all_lost(cloud: Any, make_run: Callable[..., Any]) -> None:
     run = make_run()
     assert await look(cloud, run) == Landed(lost=len(good_rows(run)))
+
+
+async def test_all_is_lost_where_nothing_was_ever_written(
+    cloud: Any, make_run: Callable[..., Any]
+) -> None:
+    """The table has no columns of its own yet, so that rows cannot be asked for by run."""
+    run = make_run()
+    await cloud.clients["timestream-write"].create_table(
+        DatabaseName="fleet", TableName="unwritten"
+    )
+    outputs = replace(cloud.outputs, timeseries_table="unwritten")
+    reader = TimeSeriesReader(cloud.clients["timestream-query"], outputs, run.info.id, HOUR_MS)
+    none = np.zeros(len(run.truth.outcome), dtype=np.bool_)
+    found = Exceptions()
+    landed = await timeseries.reconcile(run.truth, none, reader, found)
+    assert landed == Landed(lost=len(good_rows(run)))
+    named = found.resolved(run.truth, run.folder)
+    assert len(named) == min(MOST, landed.lost)
+    assert {(one.store, one.kind, one.outcome) for one in named} == {
+        ("timeseries", "lost", "acked")
+    }
 
 
 async def test_a_swap_of_two_values_of_one_device_is_found(
