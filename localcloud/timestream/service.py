@@ -63,6 +63,7 @@ class TimestreamService:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._queries.close()
         self._store.close()
         for kept in self._kept.values():
             kept.close()
@@ -74,13 +75,20 @@ class TimestreamService:
                 f"{table.database}.{table.name}": self._store.tables[table.storage].count()
                 for table in self._catalog.tables()
             },
-            "unsupported": ["scheduled queries", "PrepareQuery", "batch load", "time series type"],
+            "unsupported": ["UNLOAD", "batch load"],
         }
 
     def operations(self) -> frozenset[str]:
         """See `Service`."""
         return frozenset(
-            {*self._operations, "WriteRecords", "Query", "CancelQuery", "DescribeEndpoints"}
+            {
+                *self._operations,
+                "WriteRecords",
+                "Query",
+                "CancelQuery",
+                "PrepareQuery",
+                "DescribeEndpoints",
+            }
         )
 
     async def handle(self, request: Request) -> Response | None:
@@ -120,6 +128,8 @@ class TimestreamService:
             return await self._queries.query(body)
         if operation == "CancelQuery":
             return self._queries.cancel(body)
+        if operation == "PrepareQuery":
+            return await self._queries.prepare(body)
         if operation == "DescribeEndpoints":
             address = request.headers.get("host", f"{self._context.host}:{self._context.port}")
             # AWS gives a bare host, to which SDKs put https; there is no TLS here, so it is named.
