@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fleetcast import __version__
-from fleetcast.cli import cloud, cost, runs, scenario, stack, sweep
+from fleetcast.cli import cloud, cost, runs, scenario, stack, sweep, timestream
 from fleetcast.cli.common import help_if_nothing_asked
 from fleetcast.errors import ExitCode, FleetcastError
 
@@ -33,6 +33,7 @@ app.add_typer(scenario.group, name="scenario")
 runs.register(app)
 cost.register(app)
 sweep.register(app)
+app.add_typer(timestream.app, name="timestream")
 
 
 def _version(asked: bool) -> None:
