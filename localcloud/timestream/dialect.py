@@ -54,6 +54,13 @@ def parse(sql: str) -> exp.Expression:
     Raises:
         AwsError: ValidationException with the position of what cannot be read.
     """
+    unload = re.match(r"\s*UNLOAD\b", sql, re.IGNORECASE)
+    if unload:
+        where = place(sql, unload.end() - len("UNLOAD"))
+        raise AwsError(
+            "ValidationException",
+            f"{where}: statement UNLOAD is not supported by the local Timestream",
+        )
     text = _SCAN.sub(_duration, sql)
     try:
         statements = sqlglot.parse(text, read=Timestream)

@@ -56,7 +56,7 @@ __sequence(a BIGINT, b BIGINT) AS __series(a, abs(b - a) + 1, CASE WHEN b >= a T
 __repeat(e, n) AS list_transform(range(n), lambda k: e);
 __shuffle(x) AS list_select(x, list_grade_up(list_transform(x, lambda e, i: hash(random() + i))));
 __regexp_extract(s, p, g) AS CASE WHEN regexp_matches(s, p) THEN regexp_extract(s, p, g) END;
-__bit_count(x, n) AS CAST(bit_count(CASE WHEN n >= 64 THEN x ELSE x & ((1 << n) - 1) END) AS BIGINT);
+__bit_count(x, n) AS CAST(bit_count(CASE WHEN n >= 64 THEN CAST(x AS BIGINT) ELSE x & ((1 << n) - 1) END) AS BIGINT);
 __shift(x DATE, n) AS CAST(x + to_microseconds(n // 1000) AS DATE),
   (x TIMESTAMP_NS, n) AS make_timestamp_ns(epoch_ns(x) + CAST(n AS BIGINT));
 __months(x DATE, n) AS CAST(x + to_months(CAST(n AS INTEGER)) AS DATE), (x TIMESTAMP_NS, n) AS

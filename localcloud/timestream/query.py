@@ -133,7 +133,7 @@ class QueryEngine:
         sql = body["QueryString"]
         tree = parse(sql)
         parameters: list[dict[str, Any]] = []
-        for node in list(tree.find_all(exp.Parameter, exp.Placeholder)):
+        for node in list(tree.find_all(exp.Parameter, exp.Placeholder, bfs=False)):
             name = f"@{node.name}" if isinstance(node, exp.Parameter) else "?"
             if name == "?" or all(one["Name"] != name for one in parameters):
                 kind = "TIMESTAMP" if name == "@scheduled_runtime" else "UNKNOWN"

@@ -110,7 +110,9 @@ class Readers:
     def _run(self, sql: str, text: str, work: Work) -> pa.Table:
         connection = self._free.get()
         try:
-            return work.run(connection, sql)
+            # A result that is given up half-way would hold up the next on the same connection.
+            with connection.cursor() as own:
+                return work.run(own, sql)
         except duckdb.Error as error:
             raise told(error, text) from error
         finally:

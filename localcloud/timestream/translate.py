@@ -225,6 +225,9 @@ class _Rewriter:
     def _on_anonymous(self, node: exp.Anonymous) -> exp.Expression:
         if node.this == DURATION:
             return node
+        quantifier = {"all": exp.All, "some": exp.Any}.get(str(node.this).lower())
+        if quantifier and isinstance(node.expressions[0], exp.Values):
+            return quantifier(this=exp.Subquery(this=node.expressions[0]))
         return self._call(node, str(node.this).lower(), list(node.expressions))
 
     def _call(
