@@ -12,6 +12,7 @@ from localcloud.http import AwsError, Response, json_response
 from localcloud.timestream.catalog import Catalog
 from localcloud.timestream.kept import KIND, KeptTable
 from localcloud.timestream.query import QueryEngine
+from localcloud.timestream.reports import Reports
 from localcloud.timestream.store import Store, now_ns
 from localcloud.timestream.write import DAY_NS, HOUR_NS, write_records
 from localcloud.validation import check_request
@@ -38,6 +39,7 @@ class TimestreamService:
         self._catalog = Catalog(context, self._store)
         self._operations = self._catalog.operations()
         self._queries = QueryEngine(self._catalog, self._store)
+        self._reports = Reports(context)
         self._task: asyncio.Task[None] | None = None
         self._kept: dict[str, KeptTable] = {}
 
@@ -63,6 +65,7 @@ class TimestreamService:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await self._reports.close()
         self._queries.close()
         self._store.close()
         for kept in self._kept.values():
@@ -176,6 +179,8 @@ class TimestreamService:
                 "TableName": table.name,
             },
         )
+        if done.reported:
+            self._reports.add(table, done.reported)
         if done.rejected:
             raise AwsError(
                 "RejectedRecordsException",
