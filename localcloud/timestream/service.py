@@ -13,6 +13,7 @@ from localcloud.timestream.catalog import Catalog
 from localcloud.timestream.kept import KIND, KeptTable
 from localcloud.timestream.query import QueryEngine
 from localcloud.timestream.reports import Reports
+from localcloud.timestream.scheduled import ScheduledQueries
 from localcloud.timestream.store import Store, now_ns
 from localcloud.timestream.write import DAY_NS, HOUR_NS, write_records
 from localcloud.validation import check_request
@@ -40,6 +41,8 @@ class TimestreamService:
         self._operations = self._catalog.operations()
         self._queries = QueryEngine(self._catalog, self._store)
         self._reports = Reports(context)
+        self._scheduled = ScheduledQueries(context, self._catalog, self._queries, self._reports)
+        self._scheduling = self._scheduled.operations()
         self._task: asyncio.Task[None] | None = None
         self._kept: dict[str, KeptTable] = {}
 
@@ -58,6 +61,7 @@ class TimestreamService:
     async def start(self) -> None:
         """Starts the deletion of what retention has ended for."""
         self._task = asyncio.create_task(self._expire())
+        self._scheduled.start()
 
     async def stop(self) -> None:
         """Stops it and closes the store."""
@@ -65,6 +69,7 @@ class TimestreamService:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await self._scheduled.stop()
         await self._reports.close()
         self._queries.close()
         self._store.close()
@@ -86,6 +91,7 @@ class TimestreamService:
         return frozenset(
             {
                 *self._operations,
+                *self._scheduling,
                 "WriteRecords",
                 "Query",
                 "CancelQuery",
@@ -138,6 +144,10 @@ class TimestreamService:
             # AWS gives a bare host, to which SDKs put https; there is no TLS here, so it is named.
             endpoint = {"Address": f"http://{address}", "CachePeriodInMinutes": 1440}
             return {"Endpoints": [endpoint]}
+        if operation in self._scheduling:
+            return await self._scheduling[operation](body)
+        if "scheduled-query/" in str(body.get("ResourceARN")):
+            return self._tag_scheduled(operation, body)
         if operation in self._operations:
             answer: dict[str, Any] = self._operations[operation](body)
             self._keep_tables()
@@ -146,6 +156,17 @@ class TimestreamService:
             "UnknownOperationException",
             f"Timestream operation {operation or '(none)'} is not served locally",
         )
+
+    def _tag_scheduled(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+        tags = self._scheduled.tags(body["ResourceARN"])
+        if operation == "TagResource":
+            tags.update({tag["Key"]: tag["Value"] for tag in body["Tags"]})
+        elif operation == "UntagResource":
+            for key in body["TagKeys"]:
+                tags.pop(key, None)
+        else:
+            return {"Tags": [{"Key": key, "Value": value} for key, value in sorted(tags.items())]}
+        return {}
 
     def _keep_tables(self) -> None:
         """Begins the logs of tables that were made, and removes those of tables that are gone."""

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - names are those of the test
 """Partition keys of tables, and reports of what the magnetic store rejected."""
 
 from __future__ import annotations
