@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fleetcast import __version__
-from fleetcast.cli import cloud, cost, dashboard, load, runs, scenario, stack, sweep
+from fleetcast.cli import cloud, cost, dashboard, load, runs, scenario, stack, sweep, timestream
 from fleetcast.cli.common import help_if_nothing_asked
 from fleetcast.errors import ExitCode, FleetcastError
 
@@ -35,6 +35,7 @@ load.register(app)
 cost.register(app)
 dashboard.register(app)
 sweep.register(app)
+app.add_typer(timestream.app, name="timestream")
 
 
 def _version(asked: bool) -> None:

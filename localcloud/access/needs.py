@@ -134,7 +134,7 @@ class Needs:
 
     def _timestream(self, request: Request, operation: str) -> list[Need]:
         body = request.json()
-        if operation == "Query":
+        if operation in {"Query", "PrepareQuery"}:
             tables = {
                 (m[1] or m[3], m[2] or m[4]) for m in _TABLES.finditer(body.get("QueryString", ""))
             }
@@ -142,12 +142,24 @@ class Needs:
                 Need("timestream:Select", self._arn("timestream", f"database/{d}/table/{t}"))
                 for d, t in sorted(tables)
             ] or [Need("timestream:SelectValues")]
-        if operation in {"DescribeEndpoints", "CancelQuery", "ListDatabases"}:
+        if operation in {
+            "DescribeEndpoints",
+            "CancelQuery",
+            "ListDatabases",
+            "ListScheduledQueries",
+        }:
             return [Need(f"timestream:{operation}")]
-        resource = body.get("ResourceARN") or self._arn(
-            "timestream",
-            f"database/{body.get('DatabaseName', '')}"
-            + (f"/table/{body['TableName']}" if body.get("TableName") else ""),
+        if operation == "CreateScheduledQuery":
+            made = self._arn("timestream", f"scheduled-query/{body.get('Name', '')}")
+            return [Need("timestream:CreateScheduledQuery", made)]
+        resource = (
+            body.get("ResourceARN")
+            or body.get("ScheduledQueryArn")
+            or self._arn(
+                "timestream",
+                f"database/{body.get('DatabaseName', '')}"
+                + (f"/table/{body['TableName']}" if body.get("TableName") else ""),
+            )
         )
         return [Need(f"timestream:{operation}", resource)]
 

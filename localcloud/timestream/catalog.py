@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from localcloud.arn import arn
 from localcloud.durable import moment
 from localcloud.http import AwsError
+from localcloud.timestream import partition, reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,7 @@ class Table:
     )
     schema: dict[str, Any] | None = None
     updated_s: float = 0.0
+    made: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
@@ -258,9 +260,10 @@ def _apply(table: Table, body: dict[str, Any]) -> None:
             )
         table.memory_hours, table.magnetic_days = hours, days
     if body.get("MagneticStoreWriteProperties"):
-        table.magnetic_writes = body["MagneticStoreWriteProperties"]
+        table.magnetic_writes = reports.checked(body["MagneticStoreWriteProperties"])
     if body.get("Schema"):
-        table.schema = body["Schema"]
+        table.schema = partition.checked(body["Schema"], table.schema, new=not table.made)
+    table.made = True
 
 
 def _tags(body: dict[str, Any]) -> dict[str, str]:

@@ -1,281 +1,265 @@
-"""Query: results in Timestream's text forms, and pages over a stable snapshot."""
+"""Query, CancelQuery and PrepareQuery: pages over results that do not change while they are read.
+
+A query that takes longer than a client should wait is answered with a page without rows and a
+NextToken, as the service does; the pages that follow come from the same run.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-import re
+import asyncio
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-import pyarrow as pa
+import orjson
+from sqlglot import exp
 
 from localcloud.http import AwsError
 from localcloud.timestream.dialect import parse
+from localcloud.timestream.reading import Readers, Work
+from localcloud.timestream.results import column_info, rows_of
+from localcloud.timestream.showing import shown
 from localcloud.timestream.store import now_ns
 from localcloud.timestream.translate import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import pyarrow as pa
 
     from localcloud.timestream.catalog import Catalog
     from localcloud.timestream.store import Store
 
 TIMEOUT_S = 60.0
+PATIENCE_S = 20.0
 MAX_ROWS = 1000
 PAGE_BYTES = 1_000_000
-SNAPSHOT_LIFE_S = 3600
-MAX_SNAPSHOTS = 100
-_SHOW = re.compile(
-    r"^\s*(?:SHOW\s+(?P<what>DATABASES|TABLES|MEASURES)(?:\s+FROM\s+(?P<from>[^\s;]+))?"
-    r"(?:\s+LIKE\s+'(?P<like>[^']*)')?|(?:DESCRIBE|DESC)\s+(?P<table>[^\s;]+))\s*;?\s*$",
-    re.IGNORECASE,
-)
-_INTEGERS = (pa.types.is_integer, pa.types.is_decimal)
+RUN_LIFE_S = 3600
+MAX_RUNS = 100
+KEPT_BYTES = 256_000_000
+_STEP_ROWS = 500
 
 
-@dataclass(slots=True)
-class Snapshot:
-    """A result that is being paged through."""
+@dataclass(eq=False)
+class Run:
+    """A query that was asked: the work, and when it is done the result."""
 
     query_id: str
     sql: str
-    columns: list[dict[str, Any]]
-    rows: list[list[str | None]]
-    made_s: float
-    pages: int = 0
+    client_token: str | None
+    task: asyncio.Task[pa.Table]
+    work: Work = field(default_factory=Work)
+    made_s: float = field(default_factory=time.time)
+    columns: list[dict[str, Any]] = field(default_factory=list)
 
 
 class QueryEngine:
-    """Runs queries and keeps the snapshots of those that have more pages."""
+    """Runs queries and keeps the results of those whose pages may still be asked for.
+
+    Attributes:
+        timeout_s: After how long a query is ended.
+        patience_s: After how long a query that runs on is answered without rows.
+    """
 
     def __init__(self, catalog: Catalog, store: Store) -> None:
         self._catalog = catalog
         self._store = store
-        self._snapshots: dict[str, Snapshot] = {}
+        self._readers = Readers(store)
+        self._runs: dict[str, Run] = {}
+        self._by_token: dict[str, Run] = {}
+        self.timeout_s = TIMEOUT_S
+        self.patience_s = PATIENCE_S
+
+    def close(self) -> None:
+        """Ends what runs."""
+        for run in self._runs.values():
+            run.work.stop("The service stops.")
+            run.task.cancel()
+        self._readers.close()
 
     async def query(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answers a Query request.
 
         Raises:
-            AwsError: ValidationException, or QueryExecutionException where it took too long.
+            AwsError: ValidationException; QueryExecutionException where it took too long;
+                ConflictException where a ClientToken comes again with another query.
         """
-        limit = int(body.get("MaxRows") or MAX_ROWS)
-        if not 1 <= limit <= MAX_ROWS:
+        limit = body.get("MaxRows")
+        if limit is not None and not 1 <= int(limit) <= MAX_ROWS:
             raise AwsError("ValidationException", f"MaxRows must be from 1 to {MAX_ROWS}.")
         if body.get("NextToken"):
-            return self._next_page(body, limit)
-        sql = body["QueryString"]
-        show = _SHOW.match(sql)
-        columns, rows = self._show(show) if show else await self._select(sql)
-        snapshot = Snapshot(uuid.uuid4().hex.upper(), sql, columns, rows, time.time())
-        return self._page(snapshot, 0, limit)
+            run, first = self._continued(body)
+        else:
+            run, first = self._begun(body), 0
+        done, _ = await asyncio.wait({run.task}, timeout=self.patience_s)
+        if not done:
+            return self._answer(run, [], first, None)
+        if run.task.cancelled() or run.task.exception() is not None:
+            self._forget(run)
+        table = await run.task
+        run.columns = run.columns or column_info(table)
+        rows = _page(table, first, limit)
+        answer = self._answer(run, rows, first + len(rows), table)
+        if (body.get("QueryInsights") or {}).get("Mode") == "ENABLED_WITH_RATE_CONTROL":
+            answer["QueryInsightsResponse"] = {
+                "OutputRows": table.num_rows, "OutputBytes": table.nbytes,
+            }  # fmt: skip
+        return answer
 
     def cancel(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answers a CancelQuery request."""
-        if self._snapshots.pop(body["QueryId"], None) is None:
-            raise AwsError("ValidationException", f"query {body['QueryId']} is not running.")
-        return {"CancellationMessage": f"Query {body['QueryId']} has been cancelled."}
+        """Answers a CancelQuery request: what runs is ended, and no further page is given."""
+        run = self._runs.get(body["QueryId"])
+        if run is None:
+            raise AwsError("ValidationException", f"Query {body['QueryId']} is not running.")
+        run.work.stop(f"Query {run.query_id} was cancelled.")
+        self._forget(run)
+        return {"CancellationMessage": f"Query {run.query_id} has been cancelled."}
 
-    async def _select(self, sql: str) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
-        translation = translate(parse(sql), self._catalog, self._store, now_ns())
-        try:
-            result = await self._store.query(translation.sql, translation.tables, TIMEOUT_S)
-        except duckdb.InterruptException as error:
-            raise AwsError(
-                "QueryExecutionException", f"The query took longer than {TIMEOUT_S:.0f} s."
-            ) from error
-        except duckdb.Error as error:
-            text = str(error).split("\n", 1)[0].removeprefix("Binder Error: ")
-            if "Division by zero" in text:
-                text = "Division by zero"
-            raise AwsError("ValidationException", text) from error
-        columns = [
-            {"Name": name, "Type": {"ScalarType": _scalar_type(kind)}}
-            for name, kind in zip(result.schema.names, result.schema.types, strict=True)
-        ]
-        texts = [_texts(column) for column in result.columns]
-        return columns, [list(row) for row in zip(*texts, strict=True)]
+    async def run_to_end(self, sql: str, at_ns: int) -> pa.Table:
+        """The whole result of a query, with `now()` at a given time.
 
-    def _show(self, show: re.Match[str]) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
-        if show.group("table"):
-            return self._describe(show.group("table"))
-        what = show.group("what").upper()
-        like = _like(show.group("like"))
-        if what == "DATABASES":
-            return _texts_table("Database", filter(like, sorted(self._catalog.databases)))
-        source = show.group("from") or ""
-        parts = [part.strip('"') for part in source.split(".")]
-        if what == "TABLES":
-            database = self._catalog.database(parts[0])
-            return _texts_table("Table", filter(like, sorted(database.tables)))
-        if len(parts) != 2:  # noqa: PLR2004 - database and table
-            raise AwsError("ValidationException", 'write SHOW MEASURES FROM "database"."table"')
-        table = self._catalog.table(parts[0], parts[1])
-        measures = self._store.tables[table.storage].measures
-        rows: list[list[str | None]] = [
-            [name, "multi" if len(kinds) > 1 else next(iter(kinds.values())).lower()]
-            for name, kinds in sorted(measures.items())
-            if like(name)
-        ]
-        return _columns("measure_name", "data_type"), rows
+        Raises:
+            AwsError: as of `query`.
+        """
+        return await self._select(sql, Work(), at_ns)
 
-    def _describe(self, source: str) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
-        parts = [part.strip('"') for part in source.split(".")]
-        if len(parts) != 2:  # noqa: PLR2004 - database and table
-            raise AwsError("ValidationException", 'write DESCRIBE "database"."table"')
-        data = self._store.tables[self._catalog.table(parts[0], parts[1]).storage]
-        rows: list[list[str | None]] = []
-        for column, kind in data.columns.items():
-            if column.startswith("__"):
-                continue
-            if column == "time":
-                role = "TIMESTAMP"
-            elif column == "measure_name":
-                role = "MEASURE_NAME"
-            else:
-                role = "DIMENSION" if column in data.dimensions else "MEASURE_VALUE"
-            rows.append([column, kind.lower().removesuffix("_ns"), role])
-        return _columns("Column", "Type", "Timestream attribute type"), rows
+    async def prepare(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Answers a PrepareQuery request: the columns and parameters of a query, which is not run.
 
-    def _next_page(self, body: dict[str, Any], limit: int) -> dict[str, Any]:
-        query_id, _, first = str(body["NextToken"]).partition("|")
-        snapshot = self._snapshots.get(query_id)
-        if snapshot is None or not first.isdigit():
-            raise AwsError("ValidationException", "Invalid or expired NextToken.")
-        if snapshot.sql != body.get("QueryString"):
-            raise AwsError("ValidationException", "NextToken belongs to another QueryString.")
-        return self._page(snapshot, int(first), limit)
-
-    def _page(self, snapshot: Snapshot, first: int, limit: int) -> dict[str, Any]:
-        rows: list[dict[str, Any]] = []
-        size = 0
-        for row in snapshot.rows[first : first + limit]:
-            size += sum(len(text or "") + 20 for text in row)
-            if rows and size > PAGE_BYTES:
-                break
-            rows.append(
-                {
-                    "Data": [
-                        {"NullValue": True} if text is None else {"ScalarValue": text}
-                        for text in row
-                    ]
-                }
+        Raises:
+            AwsError: ValidationException.
+        """
+        if not body.get("ValidateOnly"):
+            raise AwsError("ValidationException", "PrepareQuery needs ValidateOnly to be true.")
+        sql = body["QueryString"]
+        tree = parse(sql)
+        parameters: list[dict[str, Any]] = []
+        for node in list(tree.find_all(exp.Parameter, exp.Placeholder, bfs=False)):
+            name = f"@{node.name}" if isinstance(node, exp.Parameter) else "?"
+            if name == "?" or all(one["Name"] != name for one in parameters):
+                kind = "TIMESTAMP" if name == "@scheduled_runtime" else "UNKNOWN"
+                parameters.append({"Name": name, "Type": {"ScalarType": kind}})
+            node.replace(
+                exp.cast(exp.Null(), "timestamp") if name == "@scheduled_runtime" else exp.Null()
             )
-        end = first + len(rows)
-        whole = len(snapshot.rows)
+        found = translate(tree, self._catalog, self._store, now_ns(), sql)
+        table = await self._readers.run(
+            f"SELECT * FROM ({found.sql}) LIMIT 0",  # noqa: S608 - translated
+            found.tables, sql, self.timeout_s, Work(),
+        )  # fmt: skip
+        columns = []
+        plain = _plain_columns(tree)
+        for info in column_info(table):
+            source = plain.get(info["Name"])
+            columns.append({**info, **(source or {}), "Aliased": source is None})
+        return {"QueryString": sql, "Columns": columns, "Parameters": parameters}
+
+    def _begun(self, body: dict[str, Any]) -> Run:
+        sql, token = body["QueryString"], body.get("ClientToken")
+        known = self._by_token.get(token) if token else None
+        if known is not None and time.time() - known.made_s < RUN_LIFE_S:
+            if known.sql != sql:
+                raise AwsError(
+                    "ConflictException", "The ClientToken was used with another QueryString."
+                )
+            return known
+        work = Work()
+        task = asyncio.create_task(self._select(sql, work, now_ns()))
+        run = Run(uuid.uuid4().hex.upper(), sql, token, task, work)
+        self._keep(run)
+        return run
+
+    async def _select(self, sql: str, work: Work, at_ns: int) -> pa.Table:
+        table = shown(sql, self._catalog, self._store)
+        if table is not None:
+            return table
+        found = translate(parse(sql), self._catalog, self._store, at_ns, sql)
+        return await self._readers.run(found.sql, found.tables, sql, self.timeout_s, work)
+
+    def _continued(self, body: dict[str, Any]) -> tuple[Run, int]:
+        query_id, _, first = str(body["NextToken"]).partition("|")
+        run = self._runs.get(query_id)
+        if run is None or not first.isdigit():
+            raise AwsError("ValidationException", "Invalid or expired NextToken.")
+        if run.sql != body.get("QueryString"):
+            raise AwsError("ValidationException", "NextToken belongs to another QueryString.")
+        return run, int(first)
+
+    def _answer(
+        self, run: Run, rows: list[dict[str, Any]], end: int, table: pa.Table | None
+    ) -> dict[str, Any]:
+        whole = table.num_rows if table is not None else 0
         answer: dict[str, Any] = {
-            "QueryId": snapshot.query_id,
+            "QueryId": run.query_id,
             "Rows": rows,
-            "ColumnInfo": snapshot.columns,
+            "ColumnInfo": run.columns,
             "QueryStatus": {
-                "ProgressPercentage": 100.0 * end / whole if whole else 100.0,
+                "ProgressPercentage": 0.0
+                if table is None
+                else 100.0 * end / whole
+                if whole
+                else 100.0,
                 "CumulativeBytesScanned": 0,
                 "CumulativeBytesMetered": 0,
             },
         }
-        if end < whole:
-            self._keep(snapshot)
-            answer["NextToken"] = f"{snapshot.query_id}|{end}"
+        if table is None or end < whole:
+            answer["NextToken"] = f"{run.query_id}|{end}"
         else:
-            self._snapshots.pop(snapshot.query_id, None)
+            # The last page; the same ClientToken may ask for it again.
+            self._runs.pop(run.query_id, None)
         return answer
 
-    def _keep(self, snapshot: Snapshot) -> None:
+    def _keep(self, run: Run) -> None:
+        self._runs[run.query_id] = run
+        if run.client_token:
+            self._by_token[run.client_token] = run
         now = time.time()
-        self._snapshots[snapshot.query_id] = snapshot
-        for query_id in list(self._snapshots):
-            old = now - self._snapshots[query_id].made_s > SNAPSHOT_LIFE_S
-            if old or len(self._snapshots) > MAX_SNAPSHOTS:
-                del self._snapshots[query_id]
+        runs = list(
+            {id(one): one for one in (*self._runs.values(), *self._by_token.values())}.values()
+        )
+        size = sum(_bytes_of(one) for one in runs)
+        for old in sorted(runs, key=lambda one: one.made_s):
+            if old is run:
+                continue
+            if now - old.made_s > RUN_LIFE_S or len(runs) > MAX_RUNS or size > KEPT_BYTES:
+                old.work.stop("The query was given up for newer ones.")
+                self._forget(old)
+                runs.remove(old)
+                size -= _bytes_of(old)
+
+    def _forget(self, run: Run) -> None:
+        self._runs.pop(run.query_id, None)
+        if run.client_token and self._by_token.get(run.client_token) is run:
+            del self._by_token[run.client_token]
 
 
-def _columns(*names: str) -> list[dict[str, Any]]:
-    return [{"Name": name, "Type": {"ScalarType": "VARCHAR"}} for name in names]
+def _bytes_of(run: Run) -> int:
+    if not run.task.done() or run.task.cancelled() or run.task.exception() is not None:
+        return 0
+    return int(run.task.result().nbytes)
 
 
-def _texts_table(name: str, values: Any) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
-    return _columns(name), [[value] for value in values]
+def _page(table: pa.Table, first: int, limit: int | None) -> list[dict[str, Any]]:
+    """Rows from `first` on: at most `limit`, and no more than a page holds, but one at least."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    end = table.num_rows if limit is None else min(table.num_rows, first + limit)
+    for start in range(first, end, _STEP_ROWS):
+        for row in rows_of(table.slice(start, min(_STEP_ROWS, end - start))):
+            size += len(orjson.dumps(row))
+            if rows and size > PAGE_BYTES:
+                return rows
+            rows.append(row)
+    return rows
 
 
-def _like(pattern: str | None) -> Callable[[str], bool]:
-    if pattern is None:
-        return lambda _: True
-    shape = "".join(
-        ".*" if char == "%" else "." if char == "_" else re.escape(char) for char in pattern
-    )
-    return lambda text: re.fullmatch(shape, text) is not None
-
-
-def _scalar_type(kind: pa.DataType) -> str:
-    if pa.types.is_boolean(kind):
-        return "BOOLEAN"
-    if pa.types.is_int32(kind) or pa.types.is_int16(kind) or pa.types.is_int8(kind):
-        return "INTEGER"
-    if any(test(kind) for test in _INTEGERS):
-        return "BIGINT"
-    if pa.types.is_floating(kind):
-        return "DOUBLE"
-    if pa.types.is_timestamp(kind):
-        return "TIMESTAMP"
-    if pa.types.is_date(kind):
-        return "DATE"
-    if pa.types.is_time(kind):
-        return "TIME"
-    if pa.types.is_null(kind):
-        return "UNKNOWN"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "VARCHAR"
-    raise AwsError("ValidationException", f"results of type {kind} are not served locally")
-
-
-def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        nanoseconds = column.cast(pa.timestamp("ns", tz=kind.tz)).cast(pa.int64()).to_pylist()
-        return [None if value is None else timestamp_text(value) for value in nanoseconds]
-    return [None if value is None else _text(value) for value in column.to_pylist()]
-
-
-def timestamp_text(nanoseconds: int) -> str:
-    """`2026-01-02 03:04:05.000000006`, Timestream's form of a TIMESTAMP."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{rest:09d}"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return double_text(value)
-    if isinstance(value, int) or (not isinstance(value, str) and hasattr(value, "as_tuple")):
-        number = int(value)
-        if not -(2**63) <= number < 2**63:
-            raise AwsError("QueryExecutionException", f"bigint overflow: {number}")
-        return str(number)
-    return str(value)
-
-
-def double_text(value: float) -> str:
-    """A double as Java's Double.toString has it, which is what Timestream sends."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    if value == 0 or 1e-3 <= abs(value) < 1e7:  # noqa: PLR2004 - Java's bounds
-        text = format(value, ".17f") if "e" in repr(value) else repr(value)
-        return text.rstrip("0") + "0" if text.rstrip("0").endswith(".") else text
-    digits, exponent = f"{value!r}", 0
-    if "e" in digits:
-        digits, _, power = digits.partition("e")
-        exponent = int(power)
-    sign = "-" if digits.startswith("-") else ""
-    whole, _, fraction = digits.lstrip("-").partition(".")
-    significant = (whole + fraction).lstrip("0")
-    exponent += len(whole) - 1 if whole != "0" else -(len(fraction) - len(fraction.lstrip("0"))) - 1
-    significant = significant.rstrip("0") or "0"
-    return f"{sign}{significant[0]}.{significant[1:] or '0'}E{exponent}"
+def _plain_columns(tree: exp.Expression) -> dict[str, dict[str, str]]:
+    """Where columns come from that a query takes as they are from its only table."""
+    select = tree if isinstance(tree, exp.Select) else None
+    source = select.args.get("from_") if select else None
+    if select is None or source is None or not isinstance(source.this, exp.Table):
+        return {}
+    if select.args.get("joins"):
+        return {}
+    where = {"DatabaseName": source.this.db, "TableName": source.this.name}
+    return {one.name: where for one in select.expressions if isinstance(one, exp.Column)}

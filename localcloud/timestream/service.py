@@ -12,6 +12,8 @@ from localcloud.http import AwsError, Response, json_response
 from localcloud.timestream.catalog import Catalog
 from localcloud.timestream.kept import KIND, KeptTable
 from localcloud.timestream.query import QueryEngine
+from localcloud.timestream.reports import Reports
+from localcloud.timestream.scheduled import ScheduledQueries
 from localcloud.timestream.store import Store, now_ns
 from localcloud.timestream.write import DAY_NS, HOUR_NS, write_records
 from localcloud.validation import check_request
@@ -38,6 +40,9 @@ class TimestreamService:
         self._catalog = Catalog(context, self._store)
         self._operations = self._catalog.operations()
         self._queries = QueryEngine(self._catalog, self._store)
+        self._reports = Reports(context)
+        self._scheduled = ScheduledQueries(context, self._catalog, self._queries, self._reports)
+        self._scheduling = self._scheduled.operations()
         self._task: asyncio.Task[None] | None = None
         self._kept: dict[str, KeptTable] = {}
 
@@ -56,6 +61,7 @@ class TimestreamService:
     async def start(self) -> None:
         """Starts the deletion of what retention has ended for."""
         self._task = asyncio.create_task(self._expire())
+        self._scheduled.start()
 
     async def stop(self) -> None:
         """Stops it and closes the store."""
@@ -63,6 +69,9 @@ class TimestreamService:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        await self._scheduled.stop()
+        await self._reports.close()
+        self._queries.close()
         self._store.close()
         for kept in self._kept.values():
             kept.close()
@@ -74,13 +83,21 @@ class TimestreamService:
                 f"{table.database}.{table.name}": self._store.tables[table.storage].count()
                 for table in self._catalog.tables()
             },
-            "unsupported": ["scheduled queries", "PrepareQuery", "batch load", "time series type"],
+            "unsupported": ["UNLOAD", "batch load"],
         }
 
     def operations(self) -> frozenset[str]:
         """See `Service`."""
         return frozenset(
-            {*self._operations, "WriteRecords", "Query", "CancelQuery", "DescribeEndpoints"}
+            {
+                *self._operations,
+                *self._scheduling,
+                "WriteRecords",
+                "Query",
+                "CancelQuery",
+                "PrepareQuery",
+                "DescribeEndpoints",
+            }
         )
 
     async def handle(self, request: Request) -> Response | None:
@@ -120,11 +137,17 @@ class TimestreamService:
             return await self._queries.query(body)
         if operation == "CancelQuery":
             return self._queries.cancel(body)
+        if operation == "PrepareQuery":
+            return await self._queries.prepare(body)
         if operation == "DescribeEndpoints":
             address = request.headers.get("host", f"{self._context.host}:{self._context.port}")
             # AWS gives a bare host, to which SDKs put https; there is no TLS here, so it is named.
             endpoint = {"Address": f"http://{address}", "CachePeriodInMinutes": 1440}
             return {"Endpoints": [endpoint]}
+        if operation in self._scheduling:
+            return await self._scheduling[operation](body)
+        if "scheduled-query/" in str(body.get("ResourceARN")):
+            return self._tag_scheduled(operation, body)
         if operation in self._operations:
             answer: dict[str, Any] = self._operations[operation](body)
             self._keep_tables()
@@ -133,6 +156,17 @@ class TimestreamService:
             "UnknownOperationException",
             f"Timestream operation {operation or '(none)'} is not served locally",
         )
+
+    def _tag_scheduled(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+        tags = self._scheduled.tags(body["ResourceARN"])
+        if operation == "TagResource":
+            tags.update({tag["Key"]: tag["Value"] for tag in body["Tags"]})
+        elif operation == "UntagResource":
+            for key in body["TagKeys"]:
+                tags.pop(key, None)
+        else:
+            return {"Tags": [{"Key": key, "Value": value} for key, value in sorted(tags.items())]}
+        return {}
 
     def _keep_tables(self) -> None:
         """Begins the logs of tables that were made, and removes those of tables that are gone."""
@@ -166,6 +200,8 @@ class TimestreamService:
                 "TableName": table.name,
             },
         )
+        if done.reported:
+            self._reports.add(table, done.reported)
         if done.rejected:
             raise AwsError(
                 "RejectedRecordsException",

@@ -19,6 +19,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from localcloud.timestream import macros
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -181,6 +183,7 @@ class Store:
             # Integers divide to integers, as in Timestream.
             config={"threads": "2", "memory_limit": MEMORY_LIMIT, "integer_division": "true"},
         )
+        macros.register(self._connection)
         # No query reaches the machine's files or network, and none can change that.
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
@@ -241,25 +244,15 @@ class Store:
         if self.tables[name].buffered >= FLUSH_ROWS:
             await self._in_thread(self._flush, name, self._take(self.tables[name]))
 
-    async def query(self, sql: str, names: list[str], timeout_s: float) -> pa.Table:
-        """The result of DuckDB SQL that reads the tables `names`.
+    async def flush(self, names: list[str]) -> None:
+        """Appends the buffered rows of tables, so that a reader finds them."""
+        for name in names:
+            # Also where nothing is left: what an earlier call took may still be on its way.
+            await self._in_thread(self._flush, name, self._take(self.tables[name]))
 
-        Raises:
-            duckdb.Error: the SQL failed, or was interrupted after `timeout_s`.
-        """
-        batches = [(name, self._take(self.tables[name])) for name in names]
-
-        def run() -> pa.Table:
-            for name, batch in batches:
-                self._flush(name, batch)
-            return self._connection.sql(sql).to_arrow_table()
-
-        future = asyncio.get_running_loop().run_in_executor(self._thread, run)
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), timeout_s)
-        except TimeoutError:
-            self._connection.interrupt()
-            return await future
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own to the same data, which another thread may use."""
+        return self._connection.cursor()
 
     async def expire(self, name: str, before_ns: int) -> None:
         """Deletes records whose time is before `before_ns`."""
@@ -293,6 +286,18 @@ class Store:
         table = self.tables.get(name)
         if table is None:
             return
+        if not batch.buffers and not batch.replaced and table.flushed_columns == batch.columns:
+            return
+        # Readers see a row that takes another's place at the moment that one is gone.
+        self._connection.execute("BEGIN")
+        try:
+            self._append(name, table, batch)
+        except Exception:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def _append(self, name: str, table: TableStore, batch: Batch) -> None:
         columns = batch.columns
         run = self._connection.execute
         if not table.flushed_columns:

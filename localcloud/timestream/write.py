@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
+from localcloud.timestream.partition import required_dimension
 from localcloud.timestream.store import SQL_TYPES, Shape, Store, TableStore, now_ns
 
 if TYPE_CHECKING:
@@ -49,11 +50,12 @@ class _Rejected(Exception):  # noqa: N818 - it is not an error of the program
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """Counts of one call."""
+    """Counts of one call; `reported` are rejections of which a report tells afterwards."""
 
     memory: int
     magnetic: int
     rejected: list[dict[str, Any]]
+    reported: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class _Window:
     oldest_ns: int
     newest_ns: int
     memory_ns: int
+    required: str | None
 
     @classmethod
     def of(cls, table: Table) -> _Window:
@@ -70,7 +73,7 @@ class _Window:
         memory = oldest = now - table.memory_hours * HOUR_NS
         if table.magnetic_writes.get("EnableMagneticStoreWrites"):
             oldest = min(oldest, now - table.magnetic_days * DAY_NS)
-        return cls(oldest, now + FUTURE_NS, memory)
+        return cls(oldest, now + FUTURE_NS, memory, required_dimension(table.schema))
 
 
 @dataclass(slots=True)
@@ -103,7 +106,8 @@ def write_records(store: Store, table: Table, body: Mapping[str, Any]) -> Ingest
     window = _Window.of(table)
     data = store.tables[table.storage]
     decoded = [_read(data, window, common, common_dimensions, given) for given in records]
-    rejected = []
+    rejected, reported = [], []
+    reports = bool(table.magnetic_writes.get("MagneticStoreRejectedDataLocation"))
     memory = 0
     for index, record in enumerate(decoded):
         try:
@@ -115,8 +119,12 @@ def write_records(store: Store, table: Table, body: Mapping[str, Any]) -> Ingest
             entry: dict[str, Any] = {"RecordIndex": index, "Reason": why.why}
             if why.existing_version is not None:
                 entry["ExistingVersion"] = why.existing_version
+                # What the magnetic store has is compared after the call was answered.
+                if reports and isinstance(record, _Decoded) and record.time_ns < window.memory_ns:
+                    reported.append({**entry, "Record": {**common, **records[index]}})
+                    continue
             rejected.append(entry)
-    return Ingested(memory, len(records) - len(rejected) - memory, rejected)
+    return Ingested(memory, len(records) - len(rejected) - memory, rejected, reported)
 
 
 def _read(
@@ -148,6 +156,10 @@ def _decode(
             "of the data ingestion window."
         )
     pairs = _dimensions(data, dimensions)
+    if window.required and all(name != window.required for name, _ in pairs):
+        raise _Rejected(
+            f"The record has no dimension {window.required}, which the table's partition key requires."
+        )
     name = record.get("MeasureName")
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
         raise _Rejected("The measure name must have 1 to 256 characters.")

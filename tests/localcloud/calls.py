@@ -163,12 +163,37 @@ CALLS_TIMESTREAM_WRITE: list[Row] = [
     ("UntagResource", {"ResourceARN": TIMESTREAM + "conform", "TagKeys": ["k"]}),
 ]  # fmt: skip
 SELECT = 'SELECT * FROM "conform"."table"'
+
+
+def _scheduled(was: dict[str, Any]) -> dict[str, Any]:
+    return {"ScheduledQueryArn": was["CreateScheduledQuery"]["Arn"]}
+
+
 CALLS_TIMESTREAM_QUERY: list[Row] = [
     ("DescribeEndpoints", {}),
     ("Query", {"QueryString": SELECT}),
     ("Query", {"QueryString": 'SHOW TABLES FROM "conform"'}),
     ("Query", {"QueryString": SELECT, "MaxRows": 1}),
     ("CancelQuery", lambda was: {"QueryId": was["Query"]["QueryId"]}),
+    ("PrepareQuery", {"QueryString": "SELECT ? AS x, @y AS y, 1 AS z", "ValidateOnly": True}),
+    (
+        "CreateScheduledQuery",
+        {
+            "Name": "conform",
+            "QueryString": "SELECT now() AS time, 'x' AS device, 1.5 AS v",
+            "ScheduleConfiguration": {"ScheduleExpression": "rate(1 day)"},
+            "NotificationConfiguration": {
+                "SnsConfiguration": {"TopicArn": "arn:aws:sns:us-east-1:123456789012:t"}
+            },
+            "ScheduledQueryExecutionRoleArn": ROLE,
+            "ErrorReportConfiguration": {"S3Configuration": {"BucketName": "conform"}},
+        },
+    ),
+    ("ListScheduledQueries", {}),
+    ("UpdateScheduledQuery", lambda was: {**_scheduled(was), "State": "ENABLED"}),
+    ("ExecuteScheduledQuery", lambda was: {**_scheduled(was), "InvocationTime": 1_714_564_800}),
+    ("DescribeScheduledQuery", _scheduled),
+    ("DeleteScheduledQuery", _scheduled),
 ]
 CALLS_TIMESTREAM_END: list[Row] = [
     ("DeleteTable", T),

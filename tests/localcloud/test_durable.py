@@ -204,6 +204,39 @@ async def test_rows_of_a_table_are_back_with_their_versions(cloud):
     assert len((await query.query(QueryString=sql))["Rows"]) == 91
 
 
+async def test_a_scheduled_query_is_there_again_and_runs(cloud):
+    query, sqs = await cloud.client("timestream-query"), await cloud.client("sqs")
+    sns = await cloud.client("sns")
+    url = (await sqs.create_queue(QueueName="runs"))["QueueUrl"]
+    topic = (await sns.create_topic(Name="runs"))["TopicArn"]
+    await sns.subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:runs"
+    )
+    made = await query.create_scheduled_query(
+        Name="kept",
+        QueryString="SELECT 1 AS one",
+        ScheduleConfiguration={"ScheduleExpression": "cron(0 0 1 1 ? *)"},
+        NotificationConfiguration={"SnsConfiguration": {"TopicArn": topic}},
+        ScheduledQueryExecutionRoleArn=ROLE,
+        ErrorReportConfiguration={"S3Configuration": {"BucketName": "errors"}},
+    )
+    arn = made["Arn"]
+    await query.update_scheduled_query(ScheduledQueryArn=arn, State="DISABLED")
+    await query.tag_resource(ResourceARN=arn, Tags=[{"Key": "a", "Value": "1"}])
+    before = (await query.list_scheduled_queries())["ScheduledQueries"]
+
+    await cloud.again()
+
+    query, sqs = await cloud.client("timestream-query"), await cloud.client("sqs")
+    assert (await query.list_scheduled_queries())["ScheduledQueries"] == before
+    assert before[0]["State"] == "DISABLED"
+    tags = await query.list_tags_for_resource(ResourceARN=arn)
+    assert tags["Tags"] == [{"Key": "a", "Value": "1"}]
+    await query.execute_scheduled_query(ScheduledQueryArn=arn, InvocationTime=1_714_564_800)
+    told = await sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20)
+    assert "MANUAL_TRIGGER_SUCCESS" in told["Messages"][0]["Body"]
+
+
 async def test_messages_that_were_not_deleted_are_visible_again(cloud):
     sqs, sns = await cloud.client("sqs"), await cloud.client("sns")
     url = (await sqs.create_queue(QueueName="quarantine"))["QueueUrl"]

@@ -43,7 +43,9 @@ class Held:
         """(a, b, c) by device and time."""
 
         async def read() -> Any:
-            return await self.store.query('SELECT * FROM "t"', ["t"], 60)
+            await self.store.flush(["t"])
+            with self.store.reader() as reader:
+                return reader.sql('SELECT * FROM "t"').to_arrow_table()
 
         found = {}
         for row in asyncio.run(read()).to_pylist():
