@@ -27,6 +27,7 @@ from localcloud.durable.restore import restore
 from localcloud.firehose.service import FirehoseService
 from localcloud.front import Front
 from localcloud.functions.service import LambdaService
+from localcloud.iot.service import IotService
 from localcloud.kinesis.service import KinesisService
 from localcloud.logs.service import LogsService
 from localcloud.memory import memory_mib, peak_memory_mib
@@ -61,7 +62,7 @@ class LocalCloud:
 
     def __init__(
         self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION, *,
-        iam: bool = True, data: Path | None = None,
+        iam: bool = True, data: Path | None = None, mqtt_port: int = 0,
     ) -> None:  # fmt: skip
         folder = Folder(data, region, LOCAL_ACCOUNT) if data is not None else None
         self._socket = _listen(host, port)
@@ -81,6 +82,7 @@ class LocalCloud:
         self._polls = LongPolls(MotoGaps(self._moto, region, LOCAL_ACCOUNT), LOCAL_ACCOUNT, folder)
         fallback = cloudwatch.watch(self._polls)
         logs = LogsService(self.context, fallback)
+        iot = IotService(self.context, fallback, self.kinesis, logs, _listen(host, mqtt_port))
         self._services: list[Service] = [
             cloudwatch,
             self.kinesis,
@@ -88,6 +90,7 @@ class LocalCloud:
             logs,
             LambdaService(self.context, self.kinesis, logs),
             FirehoseService(self.context, self.kinesis),
+            iot,
         ]
         by_name = {name: service for service in self._services for name in service.signing_names}
         self._started_s = time.time()
@@ -95,7 +98,12 @@ class LocalCloud:
             by_name,
             fallback,
             Admin(
-                {"health": self.health, "status": self.status, "operations": self.operations},
+                {
+                    "health": self.health,
+                    "status": self.status,
+                    "operations": self.operations,
+                    "iot": iot.page,
+                },
                 self.context.faults.board,
             ),
             self.context.faults,
@@ -214,9 +222,7 @@ class LocalCloud:
             "iam": self.context.access.status(),
             "data": self._kept(),
             "by_moto": "every other service and operation: control plane only",
-            "unsupported": [
-                "IoT Core's MQTT broker and topic rules (their resources are kept, nothing runs)",
-            ],
+            "unsupported": [],
         }
 
 
