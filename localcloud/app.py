@@ -24,6 +24,7 @@ from localcloud.connection import Connection
 from localcloud.durable.folder import Folder
 from localcloud.durable.requests import Requests
 from localcloud.durable.restore import restore
+from localcloud.environment import whole_number
 from localcloud.firehose.service import FirehoseService
 from localcloud.front import Front
 from localcloud.functions.service import LambdaService
@@ -62,7 +63,7 @@ class LocalCloud:
 
     def __init__(
         self, host: str = LOCAL_HOST, port: int = 0, region: str = LOCAL_REGION, *,
-        iam: bool = True, data: Path | None = None, mqtt_port: int = 0,
+        iam: bool = True, data: Path | None = None,
     ) -> None:  # fmt: skip
         folder = Folder(data, region, LOCAL_ACCOUNT) if data is not None else None
         self._socket = _listen(host, port)
@@ -82,7 +83,7 @@ class LocalCloud:
         self._polls = LongPolls(MotoGaps(self._moto, region, LOCAL_ACCOUNT), LOCAL_ACCOUNT, folder)
         fallback = cloudwatch.watch(self._polls)
         logs = LogsService(self.context, fallback)
-        iot = IotService(self.context, fallback, self.kinesis, logs, _listen(host, mqtt_port))
+        iot = IotService(self.context, fallback, self.kinesis, logs, _listen(host, mqtt_port()))
         self._services: list[Service] = [
             cloudwatch,
             self.kinesis,
@@ -262,6 +263,11 @@ class _EmbeddedServer(uvicorn.Server):
         from contextlib import nullcontext  # noqa: PLC0415
 
         return nullcontext()
+
+
+def mqtt_port() -> int:
+    """The port of IoT Core's broker: `FLEETCAST_MQTT_PORT`, or 0 for a free one."""
+    return whole_number("FLEETCAST_MQTT_PORT", 1) if os.environ.get("FLEETCAST_MQTT_PORT") else 0
 
 
 def _listen(host: str, port: int) -> socket.socket:

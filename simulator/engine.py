@@ -23,6 +23,7 @@ from simulator.ledger import LedgerWriter
 from simulator.measure import Book, Progress, RunSummary, describe
 from simulator.sending import Sending, key_without_stack
 from simulator.telling import Teller
+from simulator.transports import KnowsFleet
 from simulator.workers import drive_with_workers
 
 if TYPE_CHECKING:
@@ -145,7 +146,10 @@ async def drive_part(
     teller = Teller(scenario, run.start_ms, events, progress)
     with LedgerWriter(run_dir, fleet) as ledger:
         book = Book(ledger)
-        async with make_transport(book.done) as transport:
+        made = make_transport(book.done)
+        if isinstance(made, KnowsFleet):
+            made.prepare(fleet)
+        async with made as transport:
             driver = Driver(fleet, Encoder(fleet, key), transport, ledger, book, teller)
             if events is not None:
                 events.add("run_started", run=run.id, start_ms=run.start_ms, total=fleet.total)

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fleetcast import __version__
-from fleetcast.cli import cloud, cost, runs, scenario, stack, sweep
+from fleetcast.cli import cloud, cost, devices, runs, scenario, stack, sweep
 from fleetcast.cli.common import help_if_nothing_asked
 from fleetcast.errors import ExitCode, FleetcastError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(cloud.app, name="cloud")
 stack.register(app)
 app.add_typer(scenario.group, name="scenario")
+app.add_typer(devices.app, name="devices")
 runs.register(app)
 cost.register(app)
 sweep.register(app)

@@ -9,6 +9,8 @@ from localcloud.iot import packets
 from localcloud.iot.packets import MalformedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localcloud.iot.broker import Broker
     from localcloud.iot.devices import Device
     from localcloud.iot.packets import Message
@@ -32,7 +34,7 @@ class Connection(asyncio.Protocol):
 
     Args:
         broker: Who decides.
-        device: Whose certificate it has.
+        identify: Tells whose certificate a transport has; None where nobody may have it.
 
     Attributes:
         session: Of its client; None before CONNECT was accepted.
@@ -41,9 +43,13 @@ class Connection(asyncio.Protocol):
         reason: Why it ended, as IoT Core's lifecycle events name it.
     """
 
-    def __init__(self, broker: Broker, device: Device) -> None:
+    device: Device
+
+    def __init__(
+        self, broker: Broker, identify: Callable[[asyncio.BaseTransport], Device | None]
+    ) -> None:
         self._broker = broker
-        self.device = device
+        self._identify = identify
         self.session: Session | None = None
         self.version = 0
         self.will: Message | None = None
@@ -59,6 +65,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begins to wait for CONNECT."""
+        device = self._identify(transport)
+        if device is None:
+            transport.close()
+            return
+        self.device = device
         self._transport = transport  # type: ignore[assignment] # of a stream
         loop = asyncio.get_running_loop()
         self._heard_s = loop.time()
@@ -66,6 +77,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes."""
+        if self._transport is None:
+            return
         self._heard_s = asyncio.get_running_loop().time()
         self._buffer += data
         self._read()

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 30.0
-BACKLOG = 2048
+# Where the process has no descriptor left for a connection.
+PAUSE_S = 0.1
 
 
 class Listener:
@@ -46,23 +47,19 @@ class Listener:
         self._registry = registry
         self._broker = broker
         self._meter = meter
-        self._server: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begins to accept."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Opening(self._greet), sock=self._socket, backlog=BACKLOG
-        )
+        self._accepting = asyncio.create_task(self._accept())
 
     async def stop(self) -> None:
         """Accepts no more."""
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._tasks):
+        tasks = [*self._tasks, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._socket.close()
 
     def trust(self, pem: str) -> None:
@@ -70,39 +67,33 @@ class Listener:
         with contextlib.suppress(ssl.SSLError):
             self._tls.load_verify_locations(cadata=pem)
 
-    def _greet(self, transport: asyncio.Transport, opening: _Opening) -> None:
-        task = asyncio.create_task(self._shake(transport, opening))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _shake(self, transport: asyncio.Transport, opening: _Opening) -> None:
-        """The TLS handshake; whoever fails it is counted, and told by TLS alone."""
+    async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(self._socket)
+            except OSError as error:
+                log.warning("a connection could not be accepted: %s", error)
+                await asyncio.sleep(PAUSE_S)
+                continue
+            task = asyncio.create_task(self._shake(accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _shake(self, accepted: socket.socket) -> None:
+        """The TLS handshake; whoever fails it is counted, and told by TLS alone."""
         try:
-            secure = await loop.start_tls(
-                transport, opening, self._tls, server_side=True, ssl_handshake_timeout=HANDSHAKE_S
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(self._broker, self._device),
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_S,
             )
-        except (OSError, ssl.SSLError, TimeoutError) as error:
+        except (OSError, TimeoutError) as error:
             self._meter.broker("Connect.AuthError")
             self._meter.line("ERROR", "Connect", "Failure", reason="TLS", details=_words(error))
-            transport.abort()
-            return
-        if secure is None:
-            return
-        device = self._device(secure)
-        if device is None:
-            secure.close()
-            return
-        connection = Connection(self._broker, device)
-        secure.set_protocol(connection)
-        connection.connection_made(secure)
-        early, opening.data = opening.data, b""
-        if secure.is_closing():
-            connection.connection_lost(None)
-        elif early:
-            connection.data_received(early)
 
-    def _device(self, transport: asyncio.Transport) -> Device | None:
+    def _device(self, transport: asyncio.BaseTransport) -> Device | None:
         """Whose certificate it is; None where it is not active."""
         secured: Any = transport.get_extra_info("ssl_object")
         der = secured.getpeercert(binary_form=True)
@@ -115,26 +106,6 @@ class Listener:
         self._meter.line("ERROR", "Connect", "Failure", reason="AUTHORIZATION_FAILURE",
                          principalId=found, details=why)  # fmt: skip
         return None
-
-
-class _Opening(asyncio.Protocol):
-    """A connection until its handshake is over."""
-
-    def __init__(self, greet: Any) -> None:
-        self._greet = greet
-        self._begun = False
-        self.data = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called for the plain connection alone: nothing of it is read before TLS has it."""
-        if not self._begun and isinstance(transport, asyncio.Transport):
-            self._begun = True
-            transport.pause_reading()
-            self._greet(transport, self)
-
-    def data_received(self, data: bytes) -> None:
-        """Keeps what a client sends right after the handshake."""
-        self.data += data
 
 
 def _words(error: BaseException) -> str:
