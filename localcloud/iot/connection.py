@@ -159,6 +159,8 @@ class Connection(asyncio.Protocol):
 
     def _frame(self) -> tuple[int, int, bytes] | None:
         """(kind, flags, body) of the next packet; None where more is needed."""
+        if self.session is None and self._buffer and self._buffer[0] >> 4 != packets.CONNECT:
+            raise MalformedError("the first packet is no CONNECT")
         found = packets.frame_length(self._buffer)
         if found is None:
             return None
@@ -181,8 +183,6 @@ class Connection(asyncio.Protocol):
 
     def _take(self, kind: int, flags: int, body: bytes) -> None:
         if self.session is None:
-            if kind != packets.CONNECT:
-                raise MalformedError("the first packet is no CONNECT")
             connect = packets.read_connect(body)
             self.version = connect.version
             self._broker.connect(self, connect)
