@@ -160,6 +160,8 @@ class Enrolment:
         key_pem, csr = await asyncio.to_thread(_key_and_request, self._identities.thing(device))
         thing = self._identities.thing(device)
         await iot.create_thing(thingName=thing, thingTypeName=self._names("device"))
+        # Of an enrolment that was cut off, or of a device whose key is lost: nobody holds them.
+        await self._retire(iot, thing)
         made = await iot.create_certificate_from_csr(
             certificateSigningRequest=csr, setAsActive=True
         )
@@ -185,16 +187,21 @@ class Enrolment:
         if not delete:
             return "revoked"
         thing = self._identities.thing(device)
-        arn = (await iot.describe_certificate(certificateId=number))["certificateDescription"][
-            "certificateArn"
-        ]
-        for policy in (await iot.list_attached_policies(target=arn))["policies"]:
-            await iot.detach_policy(policyName=policy["policyName"], target=arn)
-        await iot.detach_thing_principal(thingName=thing, principal=arn)
-        await iot.delete_certificate(certificateId=number)
+        await self._retire(iot, thing)
         await iot.delete_thing(thingName=thing)
         self._identities.remove(device)
         return "deleted"
+
+    @staticmethod
+    async def _retire(iot: Any, thing: str) -> None:
+        """Revokes and deletes the certificates that are attached to a thing."""
+        for arn in (await iot.list_thing_principals(thingName=thing))["principals"]:
+            number = arn.rpartition("/")[2]
+            await iot.update_certificate(certificateId=number, newStatus=REVOKED)
+            for policy in (await iot.list_attached_policies(target=arn))["policies"]:
+                await iot.detach_policy(policyName=policy["policyName"], target=arn)
+            await iot.detach_thing_principal(thingName=thing, principal=arn)
+            await iot.delete_certificate(certificateId=number)
 
 
 def _key_and_request(name: str) -> tuple[str, str]:

@@ -74,6 +74,7 @@ class IotService:
             "roleArn": "", "defaultLogLevel": "DISABLED", "disableAllLogs": False,
         }  # fmt: skip
         self._task: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
         self._own: dict[str, Any] = {
             "CreateCertificateFromCsr": self._certificate_of_csr,
             "CreateKeysAndCertificate": self._keys_and_certificate,
@@ -142,14 +143,19 @@ class IotService:
         own = self._own.get(operation)
         if own is not None:
             response: Response = await own(request, variables)
-        elif request.service == "iotdata" or request.method == "GET":
+        elif request.service == "iotdata":
             return None
         else:
-            response = await self._moto.handle(request)
+            response = await self._ask_moto(request)
         if request.method != "GET" and response.status < _GOOD and operation != "Publish":
             self._trust(operation, request)
             self._changed()
         return response
+
+    async def _ask_moto(self, request: Request) -> Response:
+        """One after the other: moto goes through its registry while other threads change it."""
+        async with self._turn:
+            return await self._moto.handle(request)
 
     # Operations
 
@@ -168,7 +174,7 @@ class IotService:
         status = "ACTIVE" if active else "INACTIVE"
         body = orjson.dumps({"certificatePem": pem, "status": status})
         headers = {**request.headers, "content-length": str(len(body)), "content-type": JSON}
-        made = await self._moto.handle(
+        made = await self._ask_moto(
             Request("POST", "/certificate/register-no-ca", "", headers, body, "iot", "",
                     request.region)
         )  # fmt: skip
@@ -191,12 +197,12 @@ class IotService:
         if not isinstance(payload.get("sql"), str):
             raise AwsError("InvalidRequestException", "topicRulePayload.sql is required")
         self._rules.compiled(name, arn, payload)
-        return await self._moto.handle(request)
+        return await self._ask_moto(request)
 
     async def _endpoint(self, request: Request, _: dict[str, str]) -> Response:
         kind = parse_qs(request.query).get("endpointType", ["iot:Data"])[0]
         if kind not in _ENDPOINTS:
-            return await self._moto.handle(request)
+            return await self._ask_moto(request)
         return json_response({"endpointAddress": self.endpoint}, content_type=JSON)
 
     async def _get_logging(self, _request: Request, _: dict[str, str]) -> Response:

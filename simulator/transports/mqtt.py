@@ -36,7 +36,7 @@ ATTEMPTS = 12
 # Connections begun a second; IoT Core takes 500 of an account unless it is asked for more.
 RAMP_PER_S = 100.0
 # How long the whole ramp may take beyond its own length.
-OPENING_S = 30.0
+OPENING_S = 20.0
 # What was decided within this time goes to the ledger together.
 TELL_S = 0.02
 

@@ -9,6 +9,8 @@ import aiomqtt
 import pytest
 import pytest_asyncio
 from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from tests.localcloud.iot import ALL, Things, allow
 
@@ -38,9 +40,6 @@ async def test_a_message_reaches_whoever_subscribed(things, name, version, qos):
 
 
 async def test_properties_of_mqtt_5_go_with_a_message(things, name):
-    from paho.mqtt.packettypes import PacketTypes
-    from paho.mqtt.properties import Properties
-
     device = await things.device(name)
     told = Properties(PacketTypes.PUBLISH)
     told.UserProperty = [("a", "1"), ("a", "2")]

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import ssl
+from contextlib import AsyncExitStack
 
 import aiomqtt
 import pytest
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from localcloud.app import LocalCloud
 from localcloud.iot.meter import GROUP
+from tests.localcloud.conftest import Cloud
 from tests.localcloud.iot import ALL, Things, self_made, signing_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -54,7 +56,7 @@ async def test_a_certificate_is_of_the_requests_key_and_named_by_its_digest(thin
 
 async def test_a_request_that_is_none_is_refused(cloud):
     iot = await cloud.client("iot")
-    with pytest.raises(ClientError, match="InvalidRequestException.*Invalid CSR"):
+    with pytest.raises(ClientError, match=r"InvalidRequestException.*Invalid CSR"):
         await iot.create_certificate_from_csr(certificateSigningRequest="not one")
 
 
@@ -147,10 +149,6 @@ async def test_refusals_are_lines_of_the_log_group_once_logging_is_on(
 
 
 async def test_devices_of_a_cloud_in_a_folder_connect_after_it_was_started_again(tmp_path):
-    from contextlib import AsyncExitStack
-
-    from tests.localcloud.conftest import Cloud
-
     async with LocalCloud(data=tmp_path / "d") as local, AsyncExitStack() as clients:
         before = Things(Cloud(local, clients))
         device = await before.device("kept")

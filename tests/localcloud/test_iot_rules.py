@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
@@ -250,8 +251,6 @@ async def test_publishing_over_http_is_held_to_topics_and_sizes(cloud):
 
 
 async def test_a_rule_may_only_do_what_its_role_may(eventually):
-    from contextlib import AsyncExitStack
-
     async with LocalCloud() as local, AsyncExitStack() as open_clients:
         cloud = Cloud(local, open_clients)
         iam, iot = await cloud.client("iam"), await cloud.client("iot")
