@@ -76,7 +76,8 @@ class Enrolment:
             missing = [
                 d for d in devices if known.get(self._identities.certificate_id(d) or "") != ACTIVE
             ]
-            await self._each(missing, lambda device: self._enrol(iot, device, policy))
+            things = await self._things(iot) if missing else set()
+            await self._each(missing, lambda device: self._enrol(iot, device, policy, things))
         return Enrolled(len(missing), len(devices) - len(missing))
 
     async def states(self) -> list[DeviceState]:
@@ -156,12 +157,25 @@ class Enrolment:
             where = self._target.endpoint_url or f"AWS in {self._target.region}"
             raise TargetError(f"IoT Core at {where} cannot be asked: {error}") from error
 
-    async def _enrol(self, iot: Any, device: str, policy: str) -> None:
+    async def _things(self, iot: Any) -> set[str]:
+        """Names of the environment's things."""
+        found: set[str] = set()
+        more: dict[str, Any] = {"thingTypeName": self._names("device")}
+        while True:
+            page = await iot.list_things(maxResults=_PAGE, **more)
+            found |= {one["thingName"] for one in page["things"]}
+            if not page.get("nextToken"):
+                return found
+            more["nextToken"] = page["nextToken"]
+
+    async def _enrol(self, iot: Any, device: str, policy: str, things: set[str]) -> None:
         key_pem, csr = await asyncio.to_thread(_key_and_request, self._identities.thing(device))
         thing = self._identities.thing(device)
-        await iot.create_thing(thingName=thing, thingTypeName=self._names("device"))
-        # Of an enrolment that was cut off, or of a device whose key is lost: nobody holds them.
-        await self._retire(iot, thing)
+        if thing in things:
+            # Of an enrolment that was cut off, or of a device whose key is lost: nobody holds them.
+            await self._retire(iot, thing)
+        else:
+            await iot.create_thing(thingName=thing, thingTypeName=self._names("device"))
         made = await iot.create_certificate_from_csr(
             certificateSigningRequest=csr, setAsActive=True
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import random
 import socket
@@ -34,6 +35,11 @@ CONNECT_S = 10.0
 ACK_S = 30.0
 BACKOFF_S = (0.5, 20.0)
 SESSION_EXPIRY = 0x11
+
+# What paho has to say of a broken connection is counted here, and told by the ledger.
+_SILENT = logging.getLogger("simulator.transports.paho")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
 
 # A reading on its way: its batch, and its place in it.
 Reading = tuple["Batch", int, str]
@@ -172,6 +178,7 @@ class Link:
             timeout=CONNECT_S,
             tls_context=self._context,
             max_inflight_messages=WINDOW,
+            logger=_SILENT,
         )
         client.pending_calls_threshold = WINDOW
         return client
@@ -271,4 +278,5 @@ def _sever(client: aiomqtt.Client) -> None:
     sock: Any = paho.socket()
     if sock is not None:
         with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+            # That of ssl would let paho read on below TLS.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
