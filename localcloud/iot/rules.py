@@ -59,6 +59,7 @@ class RulesEngine:
         # Set by the service: where republished messages go, and who waits for the rules.
         self.deliver: Callable[[packets.Message, str, str], None] = lambda *_: None
         self.caught_up: Callable[[], None] = lambda: None
+        self._failures = {"action": "", "error action": ""}
         self._held_back = False
         self._hops = 0
 
@@ -173,6 +174,7 @@ class RulesEngine:
         name += "Failure" if failure else "Success"
         self._meter.count(name, RuleName=action.rule, ActionType=action.kind)
         if failure:
+            self._failures["error action" if of_errors else "action"] = failure["errorMessage"]
             self._meter.line(
                 "ERROR", f"{action.kind}ActionFailure", "Failure", ruleName=action.rule,
                 topicName=job.context.topic, clientId=job.context.client_id,
@@ -225,7 +227,11 @@ class RulesEngine:
 
     def status(self) -> dict[str, Any]:
         """Rules, and what waits for their actions."""
-        return {"rules": sorted(self._rules), "waiting_for_actions": self._shared.pending}
+        return {
+            "rules": sorted(self._rules),
+            "waiting_for_actions": self._shared.pending,
+            "last_failures": dict(self._failures),
+        }
 
 
 def _check_topic(statement: Statement) -> None:
