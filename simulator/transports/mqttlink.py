@@ -200,6 +200,9 @@ class Link:
                 if watch.done():
                     watch.result()
             if self._cut.is_set():
+                watches[0].cancel()
+                # What paho asked the loop to write is begun before its socket goes.
+                await asyncio.sleep(0)
                 _sever(client)
                 await watches[1]
         finally:
