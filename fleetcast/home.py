@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulator.identities import Identities
 
 
 def home() -> Path:
@@ -19,3 +23,10 @@ def runs_dir() -> Path:
 def deployment_dir(target: str, environment: str) -> Path:
     """Where one deployment keeps its synthesized stack, its state and its outputs."""
     return home() / "deployments" / f"{target}-{environment}"
+
+
+def identities_of(target: str, environment: str) -> Identities:
+    """Keys and certificates of the devices of one deployment."""
+    from simulator.identities import Identities  # noqa: PLC0415 - keeps --help fast
+
+    return Identities(deployment_dir(target, environment) / "devices", environment)

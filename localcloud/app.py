@@ -24,9 +24,11 @@ from localcloud.connection import Connection
 from localcloud.durable.folder import Folder
 from localcloud.durable.requests import Requests
 from localcloud.durable.restore import restore
+from localcloud.environment import whole_number
 from localcloud.firehose.service import FirehoseService
 from localcloud.front import Front
 from localcloud.functions.service import LambdaService
+from localcloud.iot.service import IotService
 from localcloud.kinesis.service import KinesisService
 from localcloud.logs.service import LogsService
 from localcloud.memory import memory_mib, peak_memory_mib
@@ -81,6 +83,7 @@ class LocalCloud:
         self._polls = LongPolls(MotoGaps(self._moto, region, LOCAL_ACCOUNT), LOCAL_ACCOUNT, folder)
         fallback = cloudwatch.watch(self._polls)
         logs = LogsService(self.context, fallback)
+        iot = IotService(self.context, fallback, self.kinesis, logs, _listen(host, mqtt_port()))
         self._services: list[Service] = [
             cloudwatch,
             self.kinesis,
@@ -88,6 +91,7 @@ class LocalCloud:
             logs,
             LambdaService(self.context, self.kinesis, logs),
             FirehoseService(self.context, self.kinesis),
+            iot,
         ]
         by_name = {name: service for service in self._services for name in service.signing_names}
         self._started_s = time.time()
@@ -95,7 +99,12 @@ class LocalCloud:
             by_name,
             fallback,
             Admin(
-                {"health": self.health, "status": self.status, "operations": self.operations},
+                {
+                    "health": self.health,
+                    "status": self.status,
+                    "operations": self.operations,
+                    "iot": iot.page,
+                },
                 self.context.faults.board,
             ),
             self.context.faults,
@@ -214,9 +223,7 @@ class LocalCloud:
             "iam": self.context.access.status(),
             "data": self._kept(),
             "by_moto": "every other service and operation: control plane only",
-            "unsupported": [
-                "IoT Core's MQTT broker and topic rules (their resources are kept, nothing runs)",
-            ],
+            "unsupported": [],
         }
 
 
@@ -256,6 +263,11 @@ class _EmbeddedServer(uvicorn.Server):
         from contextlib import nullcontext  # noqa: PLC0415
 
         return nullcontext()
+
+
+def mqtt_port() -> int:
+    """The port of IoT Core's broker: `FLEETCAST_MQTT_PORT`, or 0 for a free one."""
+    return whole_number("FLEETCAST_MQTT_PORT", 1) if os.environ.get("FLEETCAST_MQTT_PORT") else 0
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from localcloud.moto_backend import MotoBackend
 
 JSON = "application/json"
-_CREATED = re.compile(r"^/(thing-types|policies|rules)/([^/]+)/?$")
-_ARN_KINDS = {"thing-types": "thingtype", "policies": "policy", "rules": "rule"}
+_CREATED = re.compile(r"^/(thing-types|thing-groups|policies|rules)/([^/]+)/?$")
+_ARN_KINDS = {
+    "thing-types": "thingtype", "thing-groups": "thinggroup", "policies": "policy", "rules": "rule",
+}  # fmt: skip
 
 
 def store_bucket_policies_only() -> None:

@@ -28,6 +28,7 @@ _MODELS = {
     "email": ("ses",),
     "aps": ("amp",),
     "cognito-idp": ("cognito-idp",),
+    "iotdata": ("iot-data",),
 }
 SIGNING_NAMES = {
     **{model: name for name, models in _MODELS.items() for model in models},

@@ -182,6 +182,22 @@ class StreamSource(Protocol):
         """Tells that a reader is gone and needs nothing any more."""
 
 
+class StreamWriter(Protocol):
+    """Puts records into Kinesis streams for an engine, without a request for each."""
+
+    async def write(
+        self, stream_name: str, records: Sequence[tuple[str, bytes]], role_arn: str, session: str
+    ) -> list[str]:
+        """Puts up to 500 (partition key, data) records as a role.
+
+        Returns:
+            An error code for each record, empty where it was stored.
+
+        Raises:
+            AwsError: none was stored: there is no such stream, or the role may not put into it.
+        """
+
+
 class LogSink(Protocol):
     """Takes the lines that engines write into log groups, without a request."""
 

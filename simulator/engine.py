@@ -24,6 +24,7 @@ from simulator.measure import Book, Progress, RunSummary, describe
 from simulator.sending import Sending, key_without_stack
 from simulator.target_faults import check_target, disturbed
 from simulator.telling import Teller
+from simulator.transports import KnowsFleet
 from simulator.workers import drive_with_workers
 
 if TYPE_CHECKING:
@@ -152,7 +153,10 @@ async def drive_part(
     with LedgerWriter(run_dir, fleet) as ledger:
         book = Book(ledger)
         begun(book)
-        async with make_transport(book.done) as transport:
+        made = make_transport(book.done)
+        if isinstance(made, KnowsFleet):
+            made.prepare(fleet)
+        async with made as transport:
             driver = Driver(fleet, Encoder(fleet, key), transport, ledger, book, teller)
             if events is not None:
                 events.add("run_started", run=run.id, start_ms=run.start_ms, total=fleet.total)

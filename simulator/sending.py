@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from fleetcast.errors import UsageError
+from simulator.identities import Identities
 from simulator.transports.kinesis import KinesisTransport
 from simulator.transports.null import NullTransport
 from simulator.transports.stream import LineTransport
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from fleetcast.target import Target
     from simulator.transports import Done, Transport
 
-TransportName = Literal["kinesis", "null", "file", "stdout"]
+TransportName = Literal["kinesis", "mqtt", "null", "file", "stdout"]
 Ordering = Literal["relaxed", "strict"]
 KEY_VARIABLE = "FLEETCAST_SIGNING_KEY"
 MOST_WORKERS = 64
+FASTEST_RAMP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class Sending:
         ordering: `strict` keeps the order of each device, whatever is refused meanwhile.
         output: The file of transport `file`.
         workers: Processes that share the devices.
+        identities: Keys and certificates of the devices, for transport `mqtt`.
+        per_connection: Devices on a connection, for transport `mqtt`.
+        ramp_per_s: Connections begun a second, for transport `mqtt`.
     """
 
     transport: TransportName = "kinesis"
@@ -41,6 +46,9 @@ class Sending:
     ordering: Ordering = "relaxed"
     output: Path | None = None
     workers: int = 1
+    identities: Identities | None = None
+    per_connection: int = 1
+    ramp_per_s: float = 100.0
 
     @classmethod
     def checked(
@@ -57,10 +65,6 @@ class Sending:
         Raises:
             UsageError: they do not go together.
         """
-        if transport == "mqtt":
-            raise UsageError(
-                "transport 'mqtt' is not there: the simulator sends to kinesis, null, file or stdout"
-            )
         if transport not in get_args(TransportName):
             known = ", ".join(get_args(TransportName))
             raise UsageError(f"unknown transport {transport!r}: use one of {known}")
@@ -88,7 +92,32 @@ class Sending:
     @property
     def to_stack(self) -> bool:
         """Whether readings go to a deployed stack."""
-        return self.transport == "kinesis"
+        return self.transport in {"kinesis", "mqtt"}
+
+    def over_mqtt(self, identities: Identities, per_connection: int, ramp_per_s: float) -> Sending:
+        """The same, with what MQTT needs.
+
+        Args:
+            identities: Keys and certificates of the devices.
+            per_connection: Devices that a gateway carries; 1 is a connection for each.
+            ramp_per_s: Connections that are begun a second.
+
+        Raises:
+            UsageError: a number cannot be used.
+        """
+        if per_connection < 1:
+            raise UsageError(f"--devices-per-connection {per_connection}: use 1 or more")
+        if not 0 < ramp_per_s <= FASTEST_RAMP:
+            raise UsageError(f"--connect-rate {ramp_per_s:g}: use more than 0, to {FASTEST_RAMP:,}")
+        return replace(
+            self, identities=identities, per_connection=per_connection, ramp_per_s=ramp_per_s
+        )
+
+    def connecting_s(self, devices: int) -> float:
+        """How long before its schedule a run begins to connect, seconds."""
+        if self.transport != "mqtt":
+            return 0.0
+        return 2.0 + 1.2 * -(-devices // self.per_connection) / self.ramp_per_s
 
     def make(self, target: Target | None, stream: str) -> Callable[[Done], Transport]:
         """What makes the transport.
@@ -105,6 +134,8 @@ class Sending:
                 return LineTransport(done, self.output)
             if target is None:
                 raise ValueError("no target to send to")
+            if self.transport == "mqtt":
+                return self._mqtt(target, done)
             return KinesisTransport(
                 target,
                 stream,
@@ -115,6 +146,16 @@ class Sending:
 
         return make
 
+    def _mqtt(self, target: Target, done: Done) -> Transport:
+        from simulator.transports.mqtt import MqttTransport  # noqa: PLC0415 - others need none of it
+
+        if self.identities is None:
+            raise ValueError("no identities to connect with")
+        return MqttTransport(
+            target, self.identities, done,
+            per_connection=self.per_connection, ramp_per_s=self.ramp_per_s / self.workers,
+        )  # fmt: skip
+
     def to_json(self) -> dict[str, Any]:
         """For another process."""
         return {
@@ -122,13 +163,23 @@ class Sending:
             "aggregate": self.aggregate,
             "ordering": self.ordering,
             "output": None if self.output is None else str(self.output),
+            # Workers share the ramp.
+            "ramp_per_s": self.ramp_per_s / self.workers,
+            "per_connection": self.per_connection,
+            "identities": None
+            if self.identities is None
+            else [str(self.identities.folder), self.identities.environment],
         }
 
     @classmethod
     def from_json(cls, told: dict[str, Any]) -> Sending:
         """What `to_json` told."""
-        output = told.pop("output")
-        return cls(**told, output=None if output is None else Path(output))
+        output, known = told.pop("output"), told.pop("identities")
+        return cls(
+            **told,
+            output=None if output is None else Path(output),
+            identities=None if known is None else Identities(Path(known[0]), known[1]),
+        )
 
 
 def key_without_stack() -> bytes | None:

@@ -11,7 +11,18 @@ import typer
 from typer.exceptions import TyperException
 
 from fleetcast import __version__
-from fleetcast.cli import cloud, cost, dashboard, load, runs, scenario, stack, sweep, timestream
+from fleetcast.cli import (
+    cloud,
+    cost,
+    dashboard,
+    devices,
+    load,
+    runs,
+    scenario,
+    stack,
+    sweep,
+    timestream,
+)
 from fleetcast.cli.common import help_if_nothing_asked
 from fleetcast.errors import ExitCode, FleetcastError
 
@@ -30,6 +41,7 @@ app = typer.Typer(
 app.add_typer(cloud.app, name="cloud")
 stack.register(app)
 app.add_typer(scenario.group, name="scenario")
+app.add_typer(devices.app, name="devices")
 runs.register(app)
 load.register(app)
 cost.register(app)

@@ -49,9 +49,9 @@ def simulate(
         str,
         typer.Option(
             "--transport",
-            help="Where to: the stack's stream, or nowhere, a file, standard output; these three "
+            help="Where to: the stack's stream, by itself or by IoT Core; nowhere, a file, standard output: these three "
             "need no stack, and sign with the key in FLEETCAST_SIGNING_KEY, if there is one.",
-            metavar="kinesis|null|file|stdout",
+            metavar="kinesis|mqtt|null|file|stdout",
         ),
     ] = "kinesis",
     output: Annotated[
@@ -72,6 +72,17 @@ def simulate(
     workers: Annotated[
         int, typer.Option("--workers", help="Processes that share the devices.")
     ] = 1,
+    per_connection: Annotated[
+        int,
+        typer.Option(
+            "--devices-per-connection",
+            help="Over mqtt: devices that a gateway carries on its connection.",
+        ),
+    ] = 1,
+    connect_rate: Annotated[
+        float,
+        typer.Option("--connect-rate", help="Over mqtt: connections begun a second."),
+    ] = 100.0,
     seed: Annotated[int | None, typer.Option("--seed", help="Another seed.")] = None,
     run_id: Annotated[str | None, typer.Option("--run-id", help="A run id of your own.")] = None,
     json_: Annotated[
@@ -84,6 +95,7 @@ def simulate(
     """Drive a scenario's fleet at the deployed stack; keep every reading's outcome in a ledger."""
     from fleetcast import scenarios
     from fleetcast.cli.progress import RunProgress
+    from fleetcast.home import identities_of
     from fleetcast.runs import HEAD_START_S, WORKERS_HEAD_START_S, new_run
     from fleetcast.target import Target
     from simulator import engine
@@ -97,6 +109,8 @@ def simulate(
         devices=devices, rate=rate, duration=duration, seed=seed
     )
     sending = Sending.checked(transport, aggregate, ordering, output, workers, plan.fleet.devices)
+    if transport == "mqtt":
+        sending = sending.over_mqtt(identities_of(target, env), per_connection, connect_rate)
     if sending.to_stack and not aggregate:
         for line in warnings(plan, DEFAULT_SHARDS):
             typer.echo(f"warning: {line}", err=True)
@@ -108,7 +122,8 @@ def simulate(
         outputs,
         run_id,
         transport=transport,
-        head_start_s=WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S,
+        head_start_s=(WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S)
+        + sending.connecting_s(plan.fleet.devices),
     )
     typer.echo(f"run {info.id}: {plan.name}, {plan.fleet.devices:,} devices", err=True)
     collect_rarely()

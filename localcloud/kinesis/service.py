@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from localcloud import cbor
+from localcloud.access.needs import USE, stream_need
 from localcloud.durable import moment
 from localcloud.durable.readers import KeptReaders
 from localcloud.environment import whole_number
@@ -31,7 +32,7 @@ from localcloud.kinesis.settings import Settings, finished
 from localcloud.kinesis.subscription import Subscriptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from localcloud.durable.readers import Place
     from localcloud.http import Request
@@ -50,7 +51,7 @@ UNSERVED = ("CreateChannel", "DeleteChannel", "DescribeChannel", "ListChannels",
 
 
 class KinesisService:
-    """Kinesis Data Streams; also the `StreamSource` of the engines.
+    """Kinesis Data Streams; also the engines' `StreamSource` and `StreamWriter`.
 
     Records are kept in memory until their retention ends, or until all streams together hold
     `FLEETCAST_KINESIS_MIB` (default 2048); see `localcloud.kinesis.memory` for what happens then.
@@ -293,6 +294,19 @@ class KinesisService:
     def forget(self, stream_arn: str, reader: str) -> None:
         """See `StreamSource`."""
         self._readers.forget(stream_arn, reader)
+
+    async def write(
+        self, stream_name: str, records: Sequence[tuple[str, bytes]], role_arn: str, session: str
+    ) -> list[str]:
+        """See `StreamWriter`."""
+        access = self._context.access
+        body: dict[str, Any] = {"StreamName": stream_name}
+        need = stream_need("kinesis:PutRecord", *self._protected(body), USE)
+        access.require("kinesis", need, access.role(role_arn, session))
+        await self._context.faults.admit("kinesis", "PutRecord", stream_name)
+        entries = [{"PartitionKey": key, "Data": data} for key, data in records]
+        _, outcome = self._writer.put_records({**body, "Records": entries})
+        return [outcome.refused[i][0] if i in outcome.refused else "" for i in range(len(records))]
 
 
 def _unserved(name: str) -> AwsError:

@@ -76,11 +76,6 @@ def refuse_transport(faults: Sequence[Fault], transport: str) -> None:
     if transport != "mqtt":
         return
     for fault in faults:
-        if isinstance(fault, ReconnectStorm):
-            raise UsageError(
-                f"fault {fault.name}: over mqtt, reconnect_storm would have to drop connections, "
-                "which is not done: use --transport kinesis, where it is the flood after the cut"
-            )
         if isinstance(fault, HotKey):
             raise UsageError(
                 f"fault {fault.name}: over mqtt, the topic rule chooses partition keys, not the "

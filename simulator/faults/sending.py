@@ -112,10 +112,15 @@ class ReconnectStorm(Fault):
 
     def apply(self, draft: Draft, chosen: Bools, work: Work) -> None:
         """See `Fault`."""
-        stream = noise.purpose(work.seed, "reconnect", self.name)
         _, begun_s = self.window(draft.at_s)
-        back_s = begun_s + self.duration + self.over * noise.uniform(stream, draft.device)
+        back_s = self.back_s(work.seed, draft.device, begun_s)
         draft.delay(chosen, np.maximum(back_s - draft.at_s, 0.0))
+
+    def back_s(self, seed: int, device: Ints, begun_s: Floats | float) -> Floats:
+        """When devices come back from a window that began then; shape of `device`."""
+        stream = noise.purpose(seed, "reconnect", self.name)
+        back_s: Floats = begun_s + self.duration + self.over * noise.uniform(stream, device)
+        return back_s
 
 
 class HotKey(Fault):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from simulator.batch import Batch
+
+if TYPE_CHECKING:
+    from simulator.fleet import Fleet
 
 
 @dataclass(slots=True)
@@ -70,6 +73,14 @@ class Transport(Protocol):
     @property
     def backlog(self) -> int:
         """Readings that wait for a free request."""
+
+
+@runtime_checkable
+class KnowsFleet(Protocol):
+    """A transport whose connections belong to devices."""
+
+    def prepare(self, fleet: Fleet) -> None:
+        """Is told whose readings it will take, before it connects."""
 
 
 Done = Callable[[Batch], None]

@@ -29,15 +29,25 @@ def ingest_stream(scope: Scope, key: Any) -> Any:
 
 
 def iot_core(scope: Scope, key: Any, stream: Any, messages: Messaging) -> Any:
-    """Thing type, device policy and topic rule.
+    """Thing type, thing group, policies and topic rule.
 
-    Devices publish to ENVIRONMENT-ROOT/THING/readings. The double dollars keep Terraform from
+    Devices publish to ENVIRONMENT-ROOT/THING/readings, gateways on the topics of all devices. The double dollars keep Terraform from
     reading IoT's own expressions as its own.
     """
     root = scope.names.topic_root
     thing = "$${iot:Connection.Thing.ThingName}"
     aws.iot_thing_type.IotThingType(
         scope.stack, "device-type", name=scope.names("device"), deprecated=False
+    )
+    aws.iot_thing_group.IotThingGroup(scope.stack, "device-group", name=scope.names("devices"))
+    aws.iot_policy.IotPolicy(
+        scope.stack,
+        "gateway-policy",
+        name=scope.names("gateway"),
+        policy=policy(
+            allow(["iot:Connect"], [scope.arn("iot", f"client/{thing}")]),
+            allow(["iot:Publish"], [scope.arn("iot", f"topic/{root}/*/readings")]),
+        ),
     )
     aws.iot_policy.IotPolicy(
         scope.stack,

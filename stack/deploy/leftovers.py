@@ -119,8 +119,12 @@ LISTINGS = (
         lambda e: e.get("createdAt"),
     ),
     _Listing(
-        "aws_iot_policy", "iot", "list_policies", "policies", _named("device"), _by("policyName"),
-        lambda e: {"name": e["policyName"]},
+        "aws_iot_policy", "iot", "list_policies", "policies", _named("device", "gateway"),
+        _by("policyName"), lambda e: {"name": e["policyName"]},
+    ),
+    _Listing(
+        "aws_iot_thing_group", "iot", "list_thing_groups", "thingGroups", _named("devices"),
+        _by("groupName"), lambda e: {"name": e["groupName"]},
     ),
     _Listing(
         "aws_iot_thing_type", "iot", "list_thing_types", "thingTypes", _named("device"),

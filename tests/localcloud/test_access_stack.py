@@ -47,18 +47,15 @@ EXPECTED = {
     ("role archive", "s3:AbortMultipartUpload"): ("delivery", "s3:PutObject"),
     ("role archive", "kms:Decrypt"): ("delivery", "kms:"),
     ("role archive", "logs:PutLogEvents"): ("delivery log", "logs:PutLogEvents"),
+    ("role topic-rule", "kinesis:PutRecord"): ("rule", "kinesis:PutRecord"),
+    ("role topic-rule", "sqs:SendMessage"): ("error action", "sqs:SendMessage"),
+    ("role topic-rule", "kms:GenerateDataKey"): ("rule", "kms:GenerateDataKey"),
     ("key", "AccountDelegatesToIam"): ("function", "kms:Decrypt"),
     ("key", "AlarmsReachTheTopic"): ("alarm", "kms:GenerateDataKey"),
     ("key", "TopicReachesQueues"): ("probe", "kms:GenerateDataKey"),
     ("key", "LogsAreEncrypted"): ("logs", "kms:GenerateDataKey"),
     ("topic alarms", "AlarmsPublish"): ("alarm", "sns:Publish"),
     ("queue probe", "SenderSends"): ("probe", "sqs:SendMessage"),
-}
-# Nothing runs topic rules locally; AWS needs these for the rule and its error action.
-NOT_SHOWN = {
-    ("role topic-rule", "kinesis:PutRecord"),
-    ("role topic-rule", "sqs:SendMessage"),
-    ("role topic-rule", "kms:GenerateDataKey"),
 }
 # A denial is needed for what it denies.
 DENIALS = {
@@ -253,6 +250,40 @@ class Stack:
             board.clear(fault.id)
         return "logs:PutLogEvents" if access.denied > denied else ""
 
+    async def rule(self) -> str:
+        """What the topic rule fails with."""
+        return await self._published("action", "Success", "Failure")
+
+    async def error_action(self) -> str:
+        """What the topic rule's error action fails with."""
+        board = self.local.context.faults.board
+        fault = board.add(
+            fault_of(
+                {"service": "kinesis", "operation": "PutRecord", "kind": "error",
+                 "code": "ResourceNotFoundException"}
+            )
+        )  # fmt: skip
+        try:
+            return await self._published("error action", "ErrorActionSuccess", "ErrorActionFailure")
+        finally:
+            board.clear(fault.id)
+
+    async def _published(self, which: str, *outcomes: str) -> str:
+        """Publishes a reading; what failed of it."""
+        iot = self.own("iot")
+
+        def ended() -> int:
+            counts = iot.status()["counts"]
+            return sum(counts.get(outcome, 0) for outcome in outcomes)
+
+        before = ended()
+        iot._rules._failures[which] = ""
+        topic = f"fleetcast-{ENVIRONMENT}/fleetcast-dev-000001-{ENVIRONMENT}/readings"
+        client = await self.local.context.client("iot-data")
+        await client.publish(topic=topic, payload=await self.reading(), qos=1)
+        await self.eventually(lambda: ended() > before)
+        return iot.status()["last_failures"][which]
+
     async def alarm(self) -> str:
         client = self.clients["cloudwatch"]
         name = next(iter(self.outputs.alarms.values()))
@@ -331,13 +362,14 @@ async def statements(stack: Stack) -> set[tuple[str, str]]:
 
 
 async def test_every_statement_is_accounted_for(stack: Stack) -> None:
-    assert await statements(stack) == {*EXPECTED, *NOT_SHOWN, *DENIALS}
+    assert await statements(stack) == {*EXPECTED, *DENIALS}
     roles = (await stack.clients["iam"].list_roles())["Roles"]
     assert {role["RoleName"] for role in roles} == {stack.name(what) for what in ROLES}
 
 
 async def test_nothing_fails_while_all_statements_are_there(stack: Stack) -> None:
-    checks = ["function", "quarantine", "logs", "alarm", "probe", "mapping", "delivery"]
+    checks = ["function", "quarantine", "logs", "alarm", "probe", "mapping", "delivery", "rule",
+              "error_action"]  # fmt: skip
     assert {name: await getattr(stack, name)() for name in [*checks, "delivery_log"]} == {
         **dict.fromkeys(checks, ""), "delivery_log": ""
     }  # fmt: skip

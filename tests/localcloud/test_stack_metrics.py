@@ -34,7 +34,7 @@ rate: [{shape: constant, rate: 100/s, duration: 2s}]
 faults:
   - {name: broken, kind: corrupt, share: 0.2, start: 0s, duration: 2s}
 """
-# Topic rules are kept and do not run; see the status of the local cloud.
+# Of a rule that never failed there is no Failure; tests/localcloud/test_iot_rules.py makes some.
 NOT_PUBLISHED = {"AWS/IoT"}
 Named = tuple[str, str, tuple[tuple[str, str], ...]]
 

@@ -92,7 +92,7 @@ def test_the_stack_has_a_resource_of_every_kind_that_the_pipeline_needs(
         "aws_s3_bucket_lifecycle_configuration", "aws_kms_key", "aws_kms_alias",
         "aws_secretsmanager_secret", "aws_sns_topic", "aws_sqs_queue", "aws_iam_role",
         "aws_cloudwatch_metric_alarm", "aws_cloudwatch_dashboard", "aws_cloudwatch_log_group",
-        "aws_iot_thing_type", "aws_iot_policy", "aws_iot_topic_rule",
+        "aws_iot_thing_type", "aws_iot_thing_group", "aws_iot_policy", "aws_iot_topic_rule",
     }  # fmt: skip
     assert only(stack, "aws_kinesis_stream")["shard_count"] == 10
     assert set(stack["output"]["alarms"]["value"]) == set(ALARM_NAMES)
@@ -204,7 +204,14 @@ def test_the_processor_is_a_prepared_zip_with_its_hash(
 def test_expressions_of_iot_are_no_expressions_of_terraform(stack: dict[str, Any]) -> None:
     rule = only(stack, "aws_iot_topic_rule")
     assert block(rule["kinesis"])["partition_key"] == "$${topic(2)}"
-    assert "$${iot:Connection.Thing.ThingName}" in only(stack, "aws_iot_policy")["policy"]
+    for policy in stack["resource"]["aws_iot_policy"].values():
+        connect, publish = statements(policy["policy"])
+        assert as_list(connect["Resource"])[0].endswith(
+            ":client/$${iot:Connection.Thing.ThingName}"
+        )
+        assert as_list(publish["Action"]) == ["iot:Publish"]
+    own = stack["resource"]["aws_iot_policy"]["device-policy"]["policy"]
+    assert statements(own)[1]["Resource"][0].endswith("$${iot:Connection.Thing.ThingName}/readings")
     assert "sqs" in block(rule["error_action"])
 
 

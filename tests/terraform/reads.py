@@ -115,6 +115,18 @@ def calls(environment: str, found: dict[str, str]) -> list[Call]:
         ("iot", "list_policy_versions", {"policyName": policy}),
         ("iot", "list_targets_for_policy", {"policyName": policy}),
         ("iot", "list_tags_for_resource", {"resourceArn": arn("iot", f"policy/{policy}")}),
+        ("iot", "get_policy", {"policyName": name("gateway")}),
+        ("iot", "list_policy_versions", {"policyName": name("gateway")}),
+        ("iot", "list_targets_for_policy", {"policyName": name("gateway")}),
+        ("iot", "list_tags_for_resource", {"resourceArn": arn("iot", f"policy/{name('gateway')}")}),
+        ("iot", "describe_thing_group", {"thingGroupName": name("devices")}),
+        (
+            "iot",
+            "list_tags_for_resource",
+            {
+                "resourceArn": arn("iot", f"thinggroup/{name('devices')}"),
+            },
+        ),
         ("iot", "get_topic_rule", {"ruleName": rule}),
         ("iot", "list_tags_for_resource", {"resourceArn": arn("iot", f"rule/{rule}")}),
         ("cloudwatch", "get_dashboard", {"DashboardName": name("telemetry")}),

@@ -156,7 +156,39 @@ async def _delete_rule(clients: Clients, have: Mapping[str, Any]) -> None:
         await iot.delete_topic_rule(ruleName=have["name"])
 
 
+async def _create_group(clients: Clients, new: Arguments) -> dict[str, Any]:
+    iot, name = await clients("iot"), new["name"]
+    answer = await iot.create_thing_group(thingGroupName=name, tags=tag_list(new))
+    return {"id": name, "name": name, "arn": answer["thingGroupArn"]}
+
+
+async def _read_group(clients: Clients, have: Mapping[str, Any]) -> bool:
+    iot = await clients("iot")
+    return await exists(iot.describe_thing_group(thingGroupName=have["name"]))
+
+
+async def _update_group(
+    clients: Clients, have: Mapping[str, Any], old: Arguments, new: Arguments
+) -> dict[str, Any]:
+    await _retag(await clients("iot"), have["arn"], old, new)
+    return dict(have)
+
+
+async def _delete_group(clients: Clients, have: Mapping[str, Any]) -> None:
+    iot = await clients("iot")
+    await unless_gone(iot.delete_thing_group(thingGroupName=have["name"]))
+
+
 TYPES = {
+    "aws_iot_thing_group": Resource(
+        schema=dict.fromkeys(("name", "tags")),
+        create=_create_group,
+        read=_read_group,
+        update=_update_group,
+        delete=_delete_group,
+        replace_on=frozenset({"name"}),
+        taggable=True,
+    ),
     "aws_iot_thing_type": Resource(
         schema=dict.fromkeys(("name", "deprecated", "tags")),
         create=_create_thing_type,

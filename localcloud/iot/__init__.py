@@ -1,0 +1,1 @@
+"""IoT Core: an MQTT broker with mutual TLS, device policies, and topic rules."""
