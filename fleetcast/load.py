@@ -51,6 +51,8 @@ class LoadRun:
     rate: str | None = None
     duration: str | None = None
     transport: str = "kinesis"
+    per_connection: int | None = None
+    connect_rate: float | None = None
     run_id: str | None = None
     aggregate: bool = False
     limits: Mapping[str, float | None] = field(default_factory=dict)
@@ -68,6 +70,8 @@ class LoadRun:
             "--fleet-target": self.target,
             "--fleet-env": self.environment,
             "--fleet-transport": self.transport,
+            "--devices-per-connection": self.per_connection,
+            "--connect-rate": self.connect_rate,
             "--fleet-devices": self.devices,
             "--fleet-rate": self.rate,
             "--fleet-duration": self.duration,

@@ -29,7 +29,7 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from fleetcast import scenarios
 from fleetcast.errors import ExitCode, FleetcastError, TargetError, UsageError
-from fleetcast.home import runs_dir
+from fleetcast.home import identities_of, runs_dir
 from fleetcast.runs import WORKERS_HEAD_START_S, new_run
 from fleetcast.target import Target
 from loadtests import ledgers, sender, web
@@ -41,6 +41,7 @@ from simulator.histogram import Histogram
 from simulator.measure import Progress
 from simulator.scenario import load
 from simulator.sending import Sending, key_without_stack
+from simulator.target_faults import check_target
 from simulator.workers import order_for, slices
 from stack.outputs import StackOutputs
 
@@ -64,7 +65,13 @@ def add_options(parser: Any) -> None:
     group.add_argument("--fleet-target", default="local", choices=["local", "aws"])
     group.add_argument("--fleet-env", default="dev", help="environment suffix of the stack")
     group.add_argument(
-        "--fleet-transport", default="kinesis", help="kinesis, or null to send to nowhere"
+        "--fleet-transport", default="kinesis", help="kinesis, mqtt, or null to send to nowhere"
+    )
+    group.add_argument(
+        "--devices-per-connection", type=int, default=1, help="over mqtt: of a gateway"
+    )
+    group.add_argument(
+        "--connect-rate", type=float, default=100.0, help="over mqtt: connections begun a second"
     )
     group.add_argument("--fleet-aggregate", action="store_true", help="KPL aggregation")
     group.add_argument("--fleet-devices", type=int, default=None, help="number of devices")
@@ -161,18 +168,26 @@ def _make_run(environment: Any, options: Any) -> Leader:
     sending = Sending.checked(
         options.fleet_transport, options.fleet_aggregate, "relaxed", None, 1, plan.fleet.devices
     )
+    if options.fleet_transport == "mqtt":
+        known = identities_of(options.fleet_target, options.fleet_env)
+        sending = sending.over_mqtt(
+            known, options.devices_per_connection, options.connect_rate / users
+        )
     plan = _limits(options).applied_to(plan)
     outputs = target = None
     if sending.to_stack:
         outputs = StackOutputs.load(options.fleet_target, options.fleet_env)
         target = Target.named(options.fleet_target, region=outputs.region)
         _signing_key(target, outputs.signing_secret_arn)
+    # One process would have to put them on the target for all.
+    check_target(plan, None)
     where = target or Target.named("local")
     info, folder = new_run(
         plan, where, outputs, options.fleet_run_id, transport=options.fleet_transport
     )
     spawning_s = users / (options.spawn_rate or 1.0)
-    start_s = time.time() + spawning_s + WORKERS_HEAD_START_S
+    connecting_s = sending.connecting_s(-(-plan.fleet.devices // users))
+    start_s = time.time() + spawning_s + WORKERS_HEAD_START_S + connecting_s
     run = replace(info, start_ms=int(start_s * 1000))
     plan.save(folder / "scenario.yaml", run)
     leader = Leader(plan, run, folder, users, lambda node: _is_alive(runner, node))
@@ -190,6 +205,7 @@ def _make_run(environment: Any, options: Any) -> Leader:
             "stream": outputs.stream_name if outputs else "",
             "secret": outputs.signing_secret_arn if outputs else "",
             "target": asdict(target) if target else None,
+            "environment": options.fleet_env,
         }
     )
     log.info("run %s: %s, %d devices, %d users", run.id, plan.name, plan.fleet.devices, users)
@@ -341,6 +357,9 @@ class FleetUser(User):
 
         self._tell(order, devices)
         sending = Sending.from_json(dict(order["sending"]))
+        if target is not None and sending.identities is not None:
+            # Another machine has the keys in a folder of its own.
+            sending = replace(sending, identities=identities_of(target.name, order["environment"]))
         whole = order_for(run_dir, key, target, order["stream"], sending)
         try:
             return sender.drive(whole, devices, heard)

@@ -53,8 +53,16 @@ def load(
     rate: RateOption = None,
     duration: DurationOption = None,
     transport: Annotated[
-        str, typer.Option("--transport", help="Where to.", metavar="kinesis|null")
+        str, typer.Option("--transport", help="Where to.", metavar="kinesis|mqtt|null")
     ] = "kinesis",
+    per_connection: Annotated[
+        int | None,
+        typer.Option("--devices-per-connection", help="Over mqtt: devices of a gateway.", min=1),
+    ] = None,
+    connect_rate: Annotated[
+        float | None,
+        typer.Option("--connect-rate", help="Over mqtt: connections begun a second.", min=0.1),
+    ] = None,
     aggregate: Annotated[
         bool, typer.Option("--aggregate", help="Many readings to a record, in the KPL's format.")
     ] = False,
@@ -77,8 +85,8 @@ def load(
     from fleetcast import load as runs
 
     given = runs.LoadRun(
-        scenario, target, env, workers, devices, rate, duration, transport, run_id,
-        aggregate=aggregate,
+        scenario, target, env, workers, devices, rate, duration, transport,
+        per_connection, connect_rate, run_id, aggregate=aggregate,
         limits={
             "--max-fail-ratio": max_fail_ratio, "--max-p99": max_p99,
             "--max-rate-error": max_rate_error, "--max-lost": max_lost,
