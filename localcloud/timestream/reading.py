@@ -128,7 +128,7 @@ class Readers:
 
 
 _TELLING: tuple[tuple[str, str], ...] = (
-    (r'Referenced column "(?P<at>[^"]+)" not found', "Column '{at}' does not exist"),
+    (r'Referenced column "(?P<at>[^"]+)" (?:was )?not found', "Column '{at}' does not exist"),
     (r'column named "(?P<at>[^"]+)"', "Column '{at}' cannot be resolved"),
     (r'Referenced table "(?P<at>[^"]+)" not found', "Table '{at}' is not in the FROM clause"),
     (r'Could not find key "(?P<at>[^"]+)"', "Field '{at}' does not exist"),
