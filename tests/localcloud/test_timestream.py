@@ -320,6 +320,7 @@ async def test_a_cancelled_query_has_no_further_page(planted):
         ("SELECT 1; SELECT 2", "exactly one statement"),
         ("SELEC 1", "line 1:7"),
         ("SELECT nothing FROM fleet.readings", "line 1:8: Column 'nothing' does not exist"),
+        ("SELECT bin(now(), foo)", "line 1:19: Column 'foo' does not exist"),
         ('SELECT 1 FROM "fleet"."nothing"', "Table 'fleet.nothing' does not exist"),
         ('SELECT 1 FROM "nothing"."readings"', "Database 'nothing' does not exist"),
         ("SELECT 1 FROM readings", "has no database"),
