@@ -53,6 +53,9 @@ REPORTED_S = 1.0
 VERIFY = "verify"
 # Users of this process, counted in each run.
 _numbers: dict[str, itertools.count[int]] = {}
+# What drives the slices of this process. None is its user's own: Locust moves users among workers
+# when one comes or goes, and a slice that is moved would be cut off.
+_drives: list[gevent.Greenlet] = []
 # Of the process that leads.
 _leaders: list[Leader] = []
 
@@ -231,6 +234,12 @@ def _lead(environment: Any, leader: Leader) -> None:
         environment.runner.quit()
 
 
+@events.test_stopping.add_listener
+def end_drives(**_: Any) -> None:
+    """Ends what is driven here, with its books closed."""
+    gevent.killall(_drives, block=True)
+
+
 @events.quitting.add_listener
 def conclude(environment: Any, **_: Any) -> None:
     """Says what came of a run that was led to its end, or that is ended now."""
@@ -282,7 +291,9 @@ class FleetUser(User):
         told = getattr(self.environment.parsed_options, "fleet_order", "")
         devices = self._slice(json.loads(told)) if told else None
         if devices is not None:
-            self._drive(json.loads(told), devices)
+            driving = gevent.spawn(self._drive, json.loads(told), devices)
+            _drives.append(driving)
+            driving.get()
         raise StopUser
 
     def _slice(self, order: dict[str, Any]) -> tuple[int, int] | None:

@@ -74,6 +74,9 @@ class Deployed:
             return (await client.query(QueryString=query))["Rows"]
 
 
+NONE = [{"Data": [{"ScalarValue": "0"}]}]
+
+
 @pytest.fixture(scope="package")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     folder = tmp_path_factory.mktemp("shown")
@@ -95,7 +98,9 @@ async def _deployed(target: Target, folder: Path) -> Deployed:
     made = Deployed(target, config, outputs, info.id)
     table = f'"{outputs.timeseries_database}"."{outputs.timeseries_table}"'
     async with asyncio.timeout(60):
-        # The processor writes when it has read; nobody tells.
+        # The processor writes when it has read; nobody tells. An empty table has no columns.
+        while await made.rows(f"SELECT count(*) FROM {table}") == NONE:  # noqa: ASYNC110, S608
+            await asyncio.sleep(0.1)
         while len(await made.rows(f"SELECT DISTINCT device FROM {table}")) < DEVICES:  # noqa: ASYNC110, S608
             await asyncio.sleep(0.1)
     return made

@@ -12,6 +12,10 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
 Row = tuple[str, dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]]
 
 ROLE = "arn:aws:iam::123456789012:role/r"
@@ -379,6 +383,31 @@ CALLS_LOGS: list[Row] = [
     ("DeleteLogGroup", G),
 ]  # fmt: skip
 
+
+def _csr() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "conform")])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return asked.public_bytes(serialization.Encoding.PEM).decode()
+
+
+TOPIC_RULE = {
+    "ruleName": "conform",
+    "topicRulePayload": {
+        "sql": "SELECT * FROM 'conform/+'",
+        "actions": [{"republish": {"roleArn": ROLE, "topic": "other"}}],
+    },
+}
+CALLS_IOT: list[Row] = [
+    ("CreateCertificateFromCsr", lambda _: {"certificateSigningRequest": _csr()}),
+    ("CreateKeysAndCertificate", {"setAsActive": True}),
+    ("CreateTopicRule", TOPIC_RULE),
+    ("ReplaceTopicRule", TOPIC_RULE),
+    ("DescribeEndpoint", {"endpointType": "iot:Data-ATS"}),
+    ("SetV2LoggingOptions", {"roleArn": ROLE, "defaultLogLevel": "ERROR"}),
+    ("GetV2LoggingOptions", {}),
+]  # fmt: skip
+
 # By botocore's name of the service, in the order in which they are run.
 CALLS: list[tuple[str, list[Row]]] = [
     ("kinesis", CALLS_KINESIS),
@@ -389,4 +418,5 @@ CALLS: list[tuple[str, list[Row]]] = [
     ("lambda", CALLS_LAMBDA),
     ("cloudwatch", CALLS_CLOUDWATCH),
     ("logs", CALLS_LOGS),
+    ("iot", CALLS_IOT),
 ]

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 FULL = {"name": "full", "call": "kinesis:PutRecords", "kind": "partial", "records": 0.3,
         "start": "2s", "duration": "3s", "alarm": "write-throttling"}  # fmt: skip
 SLOW = {"name": "slow", "call": "s3", "kind": "latency", "latency": "200ms", "duration": "1s"}
-RUN = RunInfo("r-1", int(time.time() * 1000) + 60_000, "local", "t", "kinesis", (0, 5))
+
+
+def run_info() -> RunInfo:
+    """A run that begins in a minute, when all that comes before it has been looked at."""
+    return RunInfo("r-1", int(time.time() * 1000) + 60_000, "local", "t", "kinesis", (0, 5))
 
 
 def scenario(*faults: dict[str, Any], **more: Any) -> Scenario:
@@ -92,7 +96,7 @@ async def broken_off(target: Target) -> list[dict[str, Any]]:
     """The faults that were there in the middle of a run that failed."""
     found: list[dict[str, Any]] = []
     with contextlib.suppress(RuntimeError):
-        async with disturbed(scenario(FULL, SLOW), RUN, target):
+        async with disturbed(scenario(FULL, SLOW), run_info(), target):
             found = await faults_of(target)
             raise RuntimeError
     return found
@@ -127,11 +131,11 @@ async def test_what_the_cloud_refuses_is_told_and_nothing_is_left_behind() -> No
         with pytest.raises(
             UsageError, match=r"target_faults\.1 \(full\): .*did you mean PutRecord"
         ):
-            async with disturbed(plan, RUN, target):
+            async with disturbed(plan, run_info(), target):
                 pytest.fail("it went on")
         assert await faults_of(target) == []
     with pytest.raises(TargetError, match="does not take faults"):
-        async with disturbed(plan, RUN, target):
+        async with disturbed(plan, run_info(), target):
             pytest.fail("it went on")
 
 
@@ -142,6 +146,12 @@ async def test_no_other_target_can_have_them(tmp_path: Path, where: str) -> None
     sending = Sending("null") if where == "nowhere" else Sending()
     with pytest.raises(UsageError, match="the local cloud alone can make happen"):
         await simulate(
-            scenario(FULL), RUN, None, target, tmp_path, progress=lambda _: None, sending=sending
+            scenario(FULL),
+            run_info(),
+            None,
+            target,
+            tmp_path,
+            progress=lambda _: None,
+            sending=sending,
         )
     assert not (tmp_path / "scenario.yaml").exists()
