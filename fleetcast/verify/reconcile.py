@@ -12,14 +12,15 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError
-from fleetcast.verify import exceptions, timeseries
-from fleetcast.verify.alarms import AlarmReader, outcomes, still_due_ms
-from fleetcast.verify.archive import ArchiveReader
+from fleetcast.pipeline import Pipeline
+from fleetcast.verify import exceptions, readers, timeseries
+from fleetcast.verify.alarms import outcomes, still_due_ms
 from fleetcast.verify.check import judge
-from fleetcast.verify.quarantine import QuarantineReader
-from fleetcast.verify.timeseries import TimeSeriesReader
+from fleetcast.verify.compared import STACK, Asked
+from fleetcast.verify.exceptions import Exceptions
+from fleetcast.verify.readers import Clients, Patience, Readers, deadline
 from fleetcast.verify.truth import ACKED, FAILED, UNKNOWN, Truth
-from fleetcast.verify.verdict import Rate, Verdict
+from fleetcast.verify.verdict import Rate, Refused, Verdict
 from simulator.engine import signing_key
 
 if TYPE_CHECKING:
@@ -27,36 +28,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetcast.target import Target
+    from fleetcast.verify.alarms import Transition
+    from fleetcast.verify.truth import Bools
+    from fleetcast.verify.verdict import Landed
+    from simulator.scenario import Scenario
     from stack.outputs import StackOutputs
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long landing may take, seconds.
-
-    Attributes:
-        landing_s: From the last acknowledgement until a reading that is not there is lost.
-        settle_s: From the last acknowledgement until copies of readings have landed, too.
-        poll_s: Between looks.
-        receive_s: How long a receive from a queue waits for a first message.
-    """
-
-    landing_s: float
-    settle_s: float
-    poll_s: float
-    receive_s: int
-
-    @classmethod
-    def of(cls, target: Target, outputs: StackOutputs) -> Patience:
-        """What a target needs."""
-        buffer_s = outputs.archive_buffer_s
-        if target.name == "local":
-            return cls(60.0 + buffer_s, buffer_s + 2.0, 0.5, 0)
-        return cls(120.0 + 2 * buffer_s, buffer_s + 30.0, 5.0, 2)
-
-
 async def verify_run(
-    run_dir: Path, outputs: StackOutputs, target: Target, *, progress: Callable[[str], None]
+    run_dir: Path,
+    place: StackOutputs | Pipeline,
+    target: Target,
+    *,
+    progress: Callable[[str], None],
 ) -> Verdict:
     """Waits until a run has landed or may be called lost, compares, judges and writes verdict.json.
 
@@ -64,7 +48,7 @@ async def verify_run(
 
     Args:
         run_dir: The run's folder.
-        outputs: The stack that it was driven at.
+        place: The stack, or the pipeline of others, that it was driven at.
         target: Where that is.
         progress: Is told what is waited for, a line at a time.
 
@@ -72,28 +56,19 @@ async def verify_run(
         UsageError: the folder holds no run that can be verified.
         TargetError: the target does not answer.
     """
-    key = await signing_key(target, outputs)
-    truth = await asyncio.to_thread(Truth.of_run, run_dir, key)
+    key = await signing_key(target, place)
+    asked = Asked.of(place) if isinstance(place, Pipeline) else STACK
+    truth = await asyncio.to_thread(Truth.of_run, run_dir, key, asked)
+    patience = Patience.of(target, place)
     try:
         async with AsyncExitStack() as stack:
-            query = await stack.enter_async_context(target.client("timestream-query"))
-            s3 = await stack.enter_async_context(target.client("s3"))
-            sqs = await stack.enter_async_context(target.client("sqs"))
-            patience = Patience.of(target, outputs)
-            deadline_ms = truth.last_acked_ms + round(patience.landing_s * 1000)
-            wait_s = patience.receive_s
-            verification = _Verification(
-                run_dir,
-                truth,
-                patience,
-                TimeSeriesReader(query, outputs, truth.run.id, deadline_ms),
-                ArchiveReader(s3, outputs, truth, deadline_ms),
-                QuarantineReader(sqs, outputs.quarantine_queue_url, truth, run_dir, wait_s=wait_s),
-                AlarmReader(sqs, outputs, truth.run, run_dir, wait_s=wait_s),
-                deadline_ms,
-            )
-            await verification.wait(progress)
-            verdict = await verification.conclude(probed=bool(outputs.probe_queue_url))
+            clients = Clients(target, stack)
+            if isinstance(place, Pipeline):
+                looked_at = await readers.of_pipeline(clients, place, truth, run_dir, patience)
+            else:
+                looked_at = await readers.of_stack(clients, place, truth, run_dir, patience)
+            verification = _Verification(run_dir, truth, patience, looked_at)
+            verdict = await verification.conclude(progress)
     except (ClientError, BotoCoreError, OSError) as error:
         where = target.endpoint_url or f"AWS in {target.region}"
         raise TargetError(f"verification stopped, {where} failed: {error}") from error
@@ -106,77 +81,108 @@ class _Verification:
     run_dir: Path
     truth: Truth
     patience: Patience
-    series: TimeSeriesReader
-    archive: ArchiveReader
-    quarantine: QuarantineReader
-    alarms: AlarmReader
-    deadline_ms: int
+    readers: Readers
+
+    @property
+    def deadline_ms(self) -> int:
+        return deadline(self.truth, self.patience)
+
+    @property
+    def quarantined(self) -> Bools:
+        if self.readers.quarantine is None:
+            return np.zeros(len(self.truth.outcome), dtype=np.bool_)
+        return self.readers.quarantine.quarantined
+
+    @property
+    def refused(self) -> Refused:
+        quarantine = self.readers.quarantine
+        return Refused() if quarantine is None else quarantine.refused()
+
+    @property
+    def transitions(self) -> list[Transition]:
+        return [] if self.readers.alarms is None else self.readers.alarms.transitions
+
+    @property
+    def asked(self) -> Scenario:
+        """The scenario with what can be asked of the run."""
+        return self.truth.scenario.model_copy(update={"expect": self.readers.expect})
 
     async def wait(self, progress: Callable[[str], None]) -> None:
         """Looks until everything is there and settled, or its time is over."""
-        truth = self.truth
+        truth, told = self.truth, self.readers
         said = ""
         while True:
-            await self.quarantine.poll()
-            await self.alarms.poll()
-            await self.archive.poll()
-            rows = await self.series.count()
-            archived, refused = self.archive.landed(), self.quarantine.refused()
-            wanted = int((truth.must_land & ~self.quarantine.quarantined).sum())
+            for reader in (told.quarantine, told.alarms, told.archive):
+                if reader is not None:
+                    await reader.poll()
+            missing = await self._missing()
             now_ms = time.time() * 1000
-            landed = rows >= wanted and not archived.lost and not refused.missing
-            over = now_ms > self.deadline_ms
+            landed, over = not any(missing.values()), now_ms > self.deadline_ms
             settled = now_ms > truth.last_acked_ms + self.patience.settle_s * 1000
-            alarms_due_ms = still_due_ms(truth.scenario, truth.run, self.alarms.transitions)
-            alarmed = now_ms > alarms_due_ms
+            alarmed = now_ms > still_due_ms(self.asked, truth.run, self.transitions)
             if ((landed and settled) or over) and alarmed:
                 return
-            text = self._waiting_for(rows, wanted, landed=landed or over, alarmed=alarmed)
+            text = _waiting_for({} if over else missing, alarmed=alarmed)
             if text != said:
                 progress(text)
                 said = text
             await asyncio.sleep(self.patience.poll_s)
 
-    def _waiting_for(self, rows: int, wanted: int, *, landed: bool, alarmed: bool) -> str:
-        if not landed:
-            archived, refused = self.archive.landed(), self.quarantine.refused()
-            return (
-                f"waiting for readings: {max(0, wanted - rows):,} to Timestream, "
-                f"{archived.lost:,} to the archive, {refused.missing:,} to quarantine"
-            )
-        if not alarmed:
-            return "all landed; waiting for alarms to fire and recover"
-        return "all landed; waiting until copies would have landed, too"
+    async def _missing(self) -> dict[str, int]:
+        """How many readings are not there yet, by where they must be."""
+        truth, told = self.truth, self.readers
+        missing = {}
+        if told.series is not None:
+            wanted = int((truth.must_land & ~self.quarantined).sum())
+            missing["Timestream"] = max(0, wanted - await told.series.count())
+        if told.archive is not None:
+            missing["the archive"] = told.archive.landed().lost
+        if told.quarantine is not None:
+            missing["quarantine"] = told.quarantine.refused().missing
+        return missing
 
-    async def conclude(self, *, probed: bool) -> Verdict:
-        """Compares and judges."""
-        truth = self.truth
+    async def _landed(
+        self, progress: Callable[[str], None]
+    ) -> tuple[dict[str, Landed], Exceptions]:
+        """What landed where, by store, and which readings are not as they should be."""
+        while True:
+            await self.wait(progress)
+            told, landed = self.readers, {}
+            found = Exceptions() if told.archive is None else told.archive.exceptions()
+            if told.series is not None:
+                landed["timeseries"] = await timeseries.reconcile(
+                    self.truth, self.quarantined, told.series, found
+                )
+            if told.archive is not None:
+                landed["archive"] = told.archive.landed()
+            # Rows that may be there or not can make up the number of those that must be.
+            lost = any(one.lost for one in landed.values())
+            if not lost or time.time() * 1000 > self.deadline_ms:
+                return landed, found
+            await asyncio.sleep(self.patience.poll_s)
+
+    async def conclude(self, progress: Callable[[str], None]) -> Verdict:
+        """Waits, compares and judges."""
+        truth, told = self.truth, self.readers
         scenario, run = truth.scenario, truth.run
-        found = self.archive.exceptions()
-        landed = {
-            "timeseries": await timeseries.reconcile(
-                truth, self.quarantine.quarantined, self.series, found
-            ),
-            "archive": self.archive.landed(),
-        }
+        landed, found = await self._landed(progress)
         exceptions.save(self.run_dir, await asyncio.to_thread(found.resolved, truth, self.run_dir))
-        refused = self.quarantine.refused()
-        latency_ms = await self.series.latency_ms()
+        latency_ms = {} if told.series is None else await told.series.latency_ms()
         complete = truth.released_all and not _unsent(truth)
         rate = measure_rate(truth, complete=complete)
-        judged = outcomes(scenario, run, self.alarms.transitions)
+        judged = outcomes(self.asked, run, self.transitions)
         failed = truth.count(FAILED)
         checks = judge(
-            scenario.expect,
+            told.expect,
             complete=complete,
             failed=failed,
             landed=landed,
-            refused=refused,
-            unreadable=self.archive.unreadable,
-            latency_ms=latency_ms,
+            refused=None if told.quarantine is None else self.refused,
+            unreadable={} if told.archive is None else told.archive.unreadable,
+            latency_ms=latency_ms if told.timed else None,
             rate=rate,
             alarms=judged,
-            probed=probed,
+            probed=told.probed,
         )
         return Verdict(
             run_id=run.id,
@@ -191,21 +197,30 @@ class _Verification:
             failed=failed,
             unknown=truth.count(UNKNOWN),
             landed=landed,
-            refused=refused,
+            refused=self.refused,
             landing_latency_ms=latency_ms,
             rate=rate,
             alarms=judged,
             checks=checks,
             notes=self._notes(),
+            not_checked=told.not_checked,
         )
 
     def _notes(self) -> list[str]:
-        notes = []
-        if self.archive.foreign:
-            notes.append(
-                f"{self.archive.foreign:,} lines of the archive are not of this run; not judged"
-            )
-        return notes
+        archive = self.readers.archive
+        if archive is None or not archive.foreign:
+            return []
+        return [f"{archive.foreign:,} lines of the archive are not of this run; not judged"]
+
+
+def _waiting_for(missing: dict[str, int], *, alarmed: bool) -> str:
+    if any(missing.values()):
+        return "waiting for readings: " + ", ".join(
+            f"{count:,} to {where}" for where, count in missing.items()
+        )
+    if not alarmed:
+        return "all landed; waiting for alarms to fire and recover"
+    return "all landed; waiting until copies would have landed, too"
 
 
 def _unsent(truth: Truth) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fleetcast.errors import UsageError
@@ -95,8 +95,16 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class NotChecked:
+    """One thing that could not be asked of the run, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """All of it. `landed` is by store: `timeseries` and `archive`."""
+    """All of it. `landed` is by store: `timeseries` and `archive`, as far as they were looked at."""
 
     run_id: str
     verdict: Literal["pass", "fail"]
@@ -116,6 +124,7 @@ class Verdict:
     alarms: list[AlarmOutcome]
     checks: list[Check]
     notes: list[str]
+    not_checked: list[NotChecked] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The verdict for a person."""
@@ -158,7 +167,12 @@ class Verdict:
             f"FAILED      {check.name}: {check.detail}" for check in self.checks if not check.ok
         ]
         passed = sum(check.ok for check in self.checks)
-        lines.append(f"verdict     {self.verdict} ({passed} of {len(self.checks)} checks hold)")
+        lines += [f"not checked {one.name}: {one.why}" for one in self.not_checked]
+        names = ", ".join(one.name for one in self.not_checked)
+        but = f"; not checked: {names}" if names else ""
+        lines.append(
+            f"verdict     {self.verdict} ({passed} of {len(self.checks)} checks hold{but})"
+        )
         return lines
 
     def save(self, run_dir: Path) -> None:
@@ -198,6 +212,7 @@ def read_verdict(run_dir: Path) -> Verdict:
         told["refused"] = Refused(**told["refused"])
         told["rate"] = Rate(**told["rate"])
         told["alarms"] = [AlarmOutcome(**value) for value in told["alarms"]]
+        told["not_checked"] = [NotChecked(**value) for value in told.get("not_checked", ())]
         told["checks"] = [Check(**value) for value in told["checks"]]
         return Verdict(**told)
     except FileNotFoundError:
