@@ -75,6 +75,12 @@ def _check_payloads(scenario: Scenario, where: str, mapping: Columns | Fields) -
                     f"has no place for it: put {{{min(wanted, key=len)}}} into the payload, or "
                     f"leave out {field}"
                 )
+        for name in mapping.measures:
+            if name in kind.signals and not kind.template.places & {"signals", f"signals.{name}"}:
+                raise UsageError(
+                    f"pipeline: {where}.measures.{name} can hold nothing of class {kind.name}, "
+                    f"whose payload has no {{signals.{name}}}: put it in, or leave the measure out"
+                )
 
 
 def _check_times(scenario: Scenario, where: str, mapping: Columns | Fields) -> None:

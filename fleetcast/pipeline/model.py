@@ -217,7 +217,7 @@ class Pipeline(_Model):
 
     Attributes:
         name: What runs and verdicts call it.
-        region: The AWS region; that of the stream's ARN if not given.
+        region: The AWS region.
         stream: The Kinesis stream, its name or ARN.
         signing_secret: Secret with the HMAC key; without it readings are not signed.
         payload: A shape for the payloads of all classes that have none of their own, see
@@ -231,7 +231,7 @@ class Pipeline(_Model):
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] | None = None
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
     stream: Text
     signing_secret: Text | None = None
     payload: Any = None
@@ -241,6 +241,15 @@ class Pipeline(_Model):
     archive: Archive | None = None
     quarantine: Quarantine | None = None
     alarms: dict[str, Text] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_arn(cls, value: Any) -> Any:
+        """The region, where the stream's ARN tells it."""
+        if isinstance(value, dict) and "region" not in value:
+            arn = _ARN.fullmatch(str(value.get("stream")))
+            return value if arn is None else {**value, "region": arn[1]}
+        return value
 
     @field_validator("stream")
     @classmethod
@@ -259,9 +268,7 @@ class Pipeline(_Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         arn = _ARN.fullmatch(self.stream)
-        if arn is None and self.region is None:
-            raise ValueError("region: is missing: say where the stream is, or give its ARN")
-        if arn is not None and self.region not in {None, arn[1]}:
+        if arn is not None and self.region != arn[1]:
             raise ValueError(f"region: is {self.region}, and the stream's ARN says {arn[1]}")
         if self.timeseries is None and self.archive is None:
             raise ValueError(
@@ -284,12 +291,6 @@ class Pipeline(_Model):
         """The stream's name."""
         arn = _ARN.fullmatch(self.stream)
         return self.stream if arn is None else arn[3]
-
-    @property
-    def stream_region(self) -> str:
-        """The region."""
-        arn = _ARN.fullmatch(self.stream)
-        return self.region or (arn[1] if arn is not None else "")
 
     @property
     def stream_arn(self) -> str:
