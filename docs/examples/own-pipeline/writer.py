@@ -49,7 +49,7 @@ def record(reading):
         ("rel_humidity", "DOUBLE", reading["values"]["rh"]),
         ("stored_ms", "BIGINT", now_ms),
     ]
-    at = dt.datetime.fromisoformat(reading["at"].replace("Z", "+00:00"))
+    at = dt.datetime.fromisoformat(reading["at"])
     dimensions = {"sensor": reading["id"], "trial": reading["trial"]}
     return {
         "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
