@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from fleetcast.errors import UsageError
 from fleetcast.pipeline.model import UNIT_MS
-from simulator.faults import ClockFault
+from simulator.faults import ClockFault, PayloadFault
 from simulator.scenario import Scenario
 from simulator.scenario.errors import problems
 from simulator.scenario.model import MIN_GAP_S
@@ -36,6 +36,7 @@ def fitted(scenario: Scenario, pipeline: Pipeline) -> Scenario:
     for where, mapping in _mappings(pipeline):
         _check_payloads(driven, where, mapping)
         _check_times(driven, where, mapping)
+    _check_objects(driven, pipeline)
     return driven
 
 
@@ -60,6 +61,20 @@ def _with_payload(scenario: Scenario, pipeline: Pipeline) -> Scenario:
             f"scenario {scenario.name} with the payload of pipeline {pipeline.name}: "
             f"{problems(error)[0]}"
         ) from error
+
+
+def _check_objects(scenario: Scenario, pipeline: Pipeline) -> None:
+    """Refuses payloads that are no JSON where nothing but their JSON divides them."""
+    archive = pipeline.archive
+    if archive is None or archive.fields is not None or archive.format != "json":
+        return
+    for fault in scenario.faults:
+        if isinstance(fault, PayloadFault) and "not_json" in map(fault.reason, fault.ways):
+            raise UsageError(
+                f"pipeline: archive.format is json, and fault {fault.name} sends payloads that are "
+                "none, so that nothing would tell where they end: leave the fault out, or let the "
+                "pipeline write lines"
+            )
 
 
 def _check_payloads(scenario: Scenario, where: str, mapping: Columns | Fields) -> None:

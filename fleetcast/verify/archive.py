@@ -295,7 +295,7 @@ def _json_pieces(text: bytes) -> Iterator[bytes]:
     while at < len(line):
         try:
             end = _DECODER.raw_decode(line, at)[1]
-        except ValueError:
+        except (ValueError, RecursionError):
             end = _next_object(line, at + 1)
         piece = text[at:end].strip()
         if piece:
@@ -306,12 +306,14 @@ def _json_pieces(text: bytes) -> Iterator[bytes]:
 
 
 def _next_object(line: str, at: int) -> int:
-    """Where the next JSON object begins; the text's end where there is none."""
+    """Where the next JSON object begins that is whole; the text's end where there is none."""
     while (at := line.find("{", at)) >= 0:
-        # Within the broken object others may begin, as the values of its keys, and be whole.
-        if line[at - 1] in "}] \t":
+        try:
+            _DECODER.raw_decode(line, at)
+        except (ValueError, RecursionError):
+            at += 1
+        else:
             return at
-        at += 1
     return len(line)
 
 
