@@ -124,7 +124,7 @@ def simulate(
     if pipeline is not None:
         refuse_both(context, "--pipeline", "env", "region")
         if transport != "kinesis":
-            raise UsageError(f"--pipeline is driven through its stream: leave out {transport}")
+            raise UsageError("--pipeline is driven through its stream: leave out --transport")
         plan, outputs, where = driven.at(plan, pipeline, target)
         shards = run_async(shards_of(outputs, where))
     else:

@@ -58,10 +58,9 @@ def of_verified(
     for field in ("name", "stream_name", "region"):
         was, told = getattr(driven, field), getattr(pipeline, field)
         if was != told:
-            raise UsageError(
-                f"run {run.id} was driven at {field.replace('_', ' ')} {was}, and {path} says {told}"
-            )
-    if fitted(scenario, pipeline) != scenario:
+            raise UsageError(f"run {run.id} was driven at {field} {was}, and {path} says {told}")
+    fitted(scenario, pipeline)
+    if pipeline.payload != driven.payload:
         raise UsageError(f"{path}: payload: is not the one that run {run.id} was driven with")
     keep(path, run_dir)
     return pipeline

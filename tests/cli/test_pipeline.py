@@ -161,3 +161,62 @@ def test_a_writer_that_loses_doubles_and_changes_is_found_out(
         ("timeseries", "duplicated", "dev-000007", 6),
     }  # fmt: skip
     assert 'skipped="1"' in (tmp_path / "junit.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--env", "dev"), "--pipeline and --env do not go together: give one of the two"),
+        (("--region", "eu-west-1"), "--pipeline and --region do not go together"),
+        (("--transport", "null"), "--pipeline is driven through its stream: leave out --transport"),
+    ],
+)
+def test_options_that_do_not_go_with_a_pipeline_are_refused(
+    fleetcast: Callable[..., Any], arguments: tuple[str, ...], said: str
+) -> None:
+    done = fleetcast("simulate", SCENARIO, "--pipeline", FILE, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("built")
+def test_a_run_is_verified_by_another_file_for_its_own_pipeline_alone(
+    fleetcast: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = ("--run-id", "again", "--duration", "1s")
+    done = fleetcast("simulate", SCENARIO, "--pipeline", FILE, *run)
+    assert done.returncode == 0, done.stderr
+    text = Path(FILE).read_text()
+    other = tmp_path / "pipeline.yaml"
+    for changed, said in (
+        (text.replace("plant-ingest", "other"), "was driven at stream_name plant-ingest, and "),
+        (text.replace("rh: ", "hum: "), "payload: is not the one that run again was driven with"),
+    ):
+        other.write_text(changed)
+        refused = fleetcast("verify", "again", "--pipeline", str(other))
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    quarantine = text[text.index("quarantine:") : text.index("alarms:")]
+    without = text[: text.index("archive:")] + quarantine
+    other.write_text(without)
+    verified = fleetcast("verify", "again", "--pipeline", str(other), "--json")
+    verdict = json.loads(verified.stdout)
+    assert list(verdict["landed"]) == ["timeseries"]
+    assert {one["name"] for one in verdict["not_checked"]} >= {"archive", "alarms"}
+    # The file is kept: the report, and verifying again, go by it.
+    assert json.loads(fleetcast("verify", "again", "--json").stdout)["landed"] == verdict["landed"]
+
+
+def test_a_file_with_mistakes_is_told_line_by_line(
+    fleetcast: Callable[..., Any], tmp_path: Path
+) -> None:
+    wrong = tmp_path / "pipeline.yaml"
+    text = Path(FILE).read_text()
+    wrong.write_text(text.replace("  prefix:", "  prefx:").replace("device: sensor", "devise: x"))
+    done = fleetcast("pipeline", "check", str(wrong))
+    assert done.returncode == 2
+    assert [line.partition(": ")[2].partition(": ")[2] for line in done.stderr.splitlines()] == [
+        "timeseries.columns.devise: there is no such field: did you mean device?",
+        "archive.prefx: there is no such field: did you mean prefix?",
+    ]
