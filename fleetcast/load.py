@@ -55,6 +55,7 @@ class LoadRun:
     connect_rate: float | None = None
     run_id: str | None = None
     aggregate: bool = False
+    pipeline: Path | None = None
     limits: Mapping[str, float | None] = field(default_factory=dict)
     reports: Mapping[str, Any] = field(default_factory=dict)
 
@@ -69,6 +70,7 @@ class LoadRun:
             "--scenario": self.scenario,
             "--fleet-target": self.target,
             "--fleet-env": self.environment,
+            "--fleet-pipeline": self.pipeline,
             "--fleet-transport": self.transport,
             "--devices-per-connection": self.per_connection,
             "--connect-rate": self.connect_rate,

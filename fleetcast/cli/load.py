@@ -14,7 +14,9 @@ from fleetcast.cli.common import (
     RateOption,
     ScenarioArgument,
     TargetOption,
+    refuse_both,
 )
+from fleetcast.cli.pipeline import PipelineOption
 
 Ratio = Annotated[
     float | None,
@@ -43,9 +45,11 @@ def register(app: typer.Typer) -> None:
 
 
 def load(
+    context: typer.Context,
     scenario: ScenarioArgument,
     target: TargetOption = "local",
     env: EnvOption = "dev",
+    pipeline: PipelineOption = None,
     workers: Annotated[
         int, typer.Option("--workers", help="Processes of Locust that share the devices.", min=1)
     ] = 1,
@@ -84,9 +88,11 @@ def load(
     """Drive a scenario with Locust: its statistics and reports, our rates and verdict."""
     from fleetcast import load as runs
 
+    if pipeline is not None:
+        refuse_both(context, "--pipeline", "env")
     given = runs.LoadRun(
         scenario, target, env, workers, devices, rate, duration, transport,
-        per_connection, connect_rate, run_id, aggregate=aggregate,
+        per_connection, connect_rate, run_id, aggregate=aggregate, pipeline=pipeline,
         limits={
             "--max-fail-ratio": max_fail_ratio, "--max-p99": max_p99,
             "--max-rate-error": max_rate_error, "--max-lost": max_lost,
