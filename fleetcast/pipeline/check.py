@@ -15,6 +15,7 @@ from fleetcast.errors import TargetError, UsageError
 from fleetcast.pipeline.model import path_of
 from fleetcast.pipeline.queues import queue_url
 from fleetcast.verify.archive import ArchivePlace, at_path
+from fleetcast.verify.mapped_series import Layout
 from fleetcast.verify.timeseries import name_of
 
 if TYPE_CHECKING:
@@ -161,11 +162,7 @@ async def _secret(client: Any, secret: str) -> str:
 
 async def _series(client: Any, series: TimeSeries) -> str:
     table = f"{name_of(series.database)}.{name_of(series.table)}"
-    types: dict[str, str] = {}
-    async for page in client.get_paginator("query").paginate(QueryString=f"DESCRIBE {table}"):
-        for row in page["Rows"]:
-            name, kind = (datum.get("ScalarValue", "") for datum in row["Data"][:2])
-            types[name] = kind.lower()
+    types = (await Layout.of(client, series)).types
     if not {name for name in types if not name.startswith("measure_value::")} - _ALWAYS:
         return f"{table}: holds nothing yet, so that its columns cannot be checked"
     for field, column in series.columns.names().items():

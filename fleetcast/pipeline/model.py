@@ -207,10 +207,19 @@ class Fields(_Identity):
 
 
 class TimeSeries(_Model):
-    """A Timestream table with a row for each reading."""
+    """A Timestream table.
+
+    Attributes:
+        database: Its database.
+        table: Its name.
+        records: `multi` has a row for each reading; `single` one for each of its measures, whose
+            names then stand for columns.
+        columns: What lies where.
+    """
 
     database: Text
     table: Text
+    records: Literal["multi", "single"] = "multi"
     columns: Columns
 
 

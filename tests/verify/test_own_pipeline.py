@@ -195,6 +195,43 @@ async def test_an_id_that_holds_device_and_seq_tells_readings_in_both_stores(
     assert landed(verdict, "archive") == {"unique": len(rows) - 1, **CLEAN, "lost": 1}
 
 
+async def test_a_table_with_a_row_for_each_measure(
+    cloud: Any, make_run: Callable[..., Any], table: Table
+) -> None:
+    run = make_run()
+    rows = true_rows(run)
+    records = []
+    for r in rows[1:]:
+        told = {"no": r.seq, **{f"{name}_v": value for name, value in r.signals.items()}}
+        # One reading is half there.
+        for name, value in list(told.items())[: 1 if r is rows[5] else None]:
+            records.append(
+                {
+                    "Dimensions": [
+                        {"Name": "sensor", "Value": r.device},
+                        {"Name": "trial", "Value": run.info.id},
+                    ],
+                    "Time": str(r.ts_ms), "MeasureName": name, "MeasureValue": repr(value),
+                    "MeasureValueType": "BIGINT" if isinstance(value, int) else "DOUBLE",
+                }
+            )  # fmt: skip
+    for first in range(0, len(records), 100):
+        await cloud.clients["timestream-write"].write_records(
+            DatabaseName="fleet", TableName=table.name, Records=records[first : first + 100]
+        )
+    mapping = {
+        "device": "sensor", "sequence": "no", "run": "trial", "time": "time",
+        "measures": {name: f"{name}_v" for name in ("speed", "temperature", "charge")},
+    }  # fmt: skip
+    told = table.pipeline(**mapping).model_dump(mode="json", by_alias=True)
+    told["timeseries"]["records"] = "single"
+    verdict = await verified(run, Pipeline.model_validate(told), cloud)
+    planted = {"lost": 1, "corrupted": 1}
+    assert landed(verdict, "timeseries") == {"unique": len(rows) - 1, **CLEAN, **planted}
+    (half,) = [one for one in read(run.folder) if one.kind == "corrupted"]
+    assert (half.device, half.seq) == (rows[5].device, rows[5].seq)
+
+
 async def test_a_time_of_its_own_and_when_the_row_was_written(
     cloud: Any, make_run: Callable[..., Any], table: Table
 ) -> None:
