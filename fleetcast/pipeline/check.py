@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError, UsageError
@@ -195,6 +196,8 @@ async def _archive(client: Any, archive: Archive) -> str:
         raise _WrongError(
             f"{where}: {key} is no GZIP ({error}): say how it is compressed"
         ) from error
+    except pa.ArrowInvalid as error:
+        raise _WrongError(f"{where}: {key} is no Parquet ({error}): say its format") from error
     if archive.fields is not None:
         _check_fields(key, lines, archive.fields)
     return f"{where}: {key} has {len(lines):,} lines that can be read"
