@@ -9,6 +9,7 @@ varies by as much as 300,000 readings cost. `--quick` sends a tenth, once.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import math
 import os
@@ -16,6 +17,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ rate:
 RATE_PER_S = 500_000
 READINGS, FEW = 5_000_000, 250_000
 TURNS = 3
+PR_SET_CHILD_SUBREAPER = 36
 # Of the simulator's own workers and of Locust: the machine has to have as many cores.
 WAYS = {
     "fleetcast simulate, 1 process": (1, ["simulate"]),
@@ -76,6 +79,10 @@ def driven(way: list[str], scenario: Path, readings: int, name: str) -> Run:
          "--run-id", name],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+    # Workers that Locust's master leaves behind are this process's, and count as well.
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     summary = summary_of(name)
     if done.returncode or summary.get("acked") != readings:
@@ -194,6 +201,9 @@ def main() -> None:
     parser.add_argument("--no-landing", action="store_true", help="leave the local cloud out")
     asked = parser.parse_args()
     readings = READINGS // 10 if asked.quick else READINGS
+    # Processes whose parents are gone become this one's children.
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1):
+        raise SystemExit("this system does not let orphans be counted: run it on Linux")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLEETCAST_HOME"] = f"{folder}/home"
         os.environ["FLEETCAST_RUNS"] = f"{folder}/runs"

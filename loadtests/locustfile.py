@@ -22,7 +22,7 @@ from typing import Any
 import boto3
 import gevent
 from botocore.exceptions import BotoCoreError, ClientError
-from locust import User, events, task
+from locust import User, events, runners, task
 from locust.exception import StopUser
 from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
@@ -50,6 +50,9 @@ log = logging.getLogger("fleetcast")
 MESSAGE = "fleet"
 SHIP_S = 1.0
 REPORTED_S = 1.0
+# Seconds without a sign of life after which a worker is missed. Locust's three are less than a busy
+# machine keeps a process waiting, and a slice whose worker is missed is given up.
+MISSED_S = 15
 VERIFY = "verify"
 # Users of this process, counted in each run.
 _numbers: dict[str, itertools.count[int]] = {}
@@ -103,6 +106,7 @@ def listen(environment: Any, **_: Any) -> None:
     runner = environment.runner
     if runner is None or isinstance(runner, WorkerRunner):
         return
+    runners.HEARTBEAT_LIVENESS = MISSED_S
     runner.register_message(MESSAGE, _heard)
     if environment.web_ui:
         web.extend(environment, lambda: _leaders[-1] if _leaders else None)
