@@ -15,7 +15,8 @@ from localcloud.timestream.query import QueryEngine
 from localcloud.timestream.reports import Reports
 from localcloud.timestream.scheduled import ScheduledQueries
 from localcloud.timestream.store import Store, now_ns
-from localcloud.timestream.write import DAY_NS, HOUR_NS, write_records
+from localcloud.timestream.window import DAY_NS, HOUR_NS
+from localcloud.timestream.write import write_records
 from localcloud.validation import check_request
 
 if TYPE_CHECKING:
