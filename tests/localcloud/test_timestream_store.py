@@ -56,7 +56,7 @@ class Held:
             await self.store.flush([self.name])
             with self.store.reader() as reader:
                 joined = f"{self.name} JOIN {self.name}_series USING (__series)"
-                return reader.sql(f"SELECT * FROM {joined}").to_arrow_table()
+                return reader.sql(f"SELECT * FROM {joined}").to_arrow_table()  # noqa: S608
 
         found = {}
         for row in asyncio.run(read()).to_pylist():
