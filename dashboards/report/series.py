@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fleetcast.verify.quantiles import by_group
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -104,16 +106,8 @@ def build(
 def _p99(values: Floats, at_s: Floats, width_s: float, bins: int) -> Floats:
     """The 99th percentile of the values of each bin."""
     known = np.isfinite(values)
-    values, index = values[known], np.clip((at_s[known] / width_s).astype(np.int64), 0, bins - 1)
-    order = np.lexsort((values, index))
-    values, index = values[order], index[order]
-    ends = np.searchsorted(index, np.arange(bins), side="right")
-    starts = np.searchsorted(index, np.arange(bins), side="left")
-    result = np.full(bins, np.nan)
-    some = ends > starts
-    rank = starts + np.ceil(0.99 * (ends - starts)).astype(np.int64) - 1
-    result[some] = values[rank[some]]
-    return result
+    index = np.clip((at_s[known] / width_s).astype(np.int64), 0, bins - 1)
+    return by_group(values[known], index, bins, 0.99)
 
 
 def _heat(values_ms: Floats, at_s: Floats, width_s: float, bins: int) -> Floats:
