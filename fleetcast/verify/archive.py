@@ -177,6 +177,12 @@ class ArchiveReader:
         found.add(STORE, "late", _first(self._late() & sent))
         return found
 
+    @property
+    def there(self) -> Bools:
+        """Which readings are in an object, by number."""
+        there: Bools = self._times_there() > 0
+        return there
+
     def _late(self) -> Bools:
         """Readings whose first object was written after the deadline."""
         late: Bools = self.written_s > self.deadline_ms / 1000 + SLACK_S

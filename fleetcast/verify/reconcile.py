@@ -12,7 +12,7 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError
-from fleetcast.verify import exceptions, landing, timeseries
+from fleetcast.verify import exceptions, landing, timeseries, unknown
 from fleetcast.verify.alarms import AlarmReader, outcomes, still_due_ms
 from fleetcast.verify.archive import ArchiveReader
 from fleetcast.verify.check import judge
@@ -172,6 +172,8 @@ class _Verification:
             "archive": self.archive.landed(),
         }
         exceptions.save(self.run_dir, await asyncio.to_thread(found.resolved, truth, self.run_dir))
+        open_readings = unknown.gather(truth, found.unknown_rows, self.archive)
+        unknown.save(self.run_dir, open_readings)
         refused = self.quarantine.refused()
         since = landing.latencies(landings, clocks)
         latency_ms = await self.series.latency_ms()
@@ -216,6 +218,7 @@ class _Verification:
             alarms=judged,
             checks=checks,
             notes=[*self._notes(), *_clock_notes(clocks)],
+            unknown_landed=unknown.landed(open_readings),
             timed=len(landings),
             latency_ms=since,
             slowest=landing.slowest(landings, clocks, truth.fleet.device_ids),

@@ -317,6 +317,8 @@ def _by_row(
                 found.stranger(STORE, row.device, row.seq, _told(row))
             continue
         times[k] = times.get(k, 0) + 1
+        if truth.outcome[k] == UNKNOWN:
+            found.unknown_rows.add(k)
         if times[k] > 1:
             found.add(STORE, "duplicated", [k], _told(row))
         if not _same(row, true[k]):

@@ -168,7 +168,8 @@ class Clock:
 class Verdict:
     """All of it.
 
-    `landed` is by store: `timeseries` and `archive`. `latency_ms` is by store, then by what it
+    `landed` is by store: `timeseries` and `archive`; `unknown_landed` is how many readings of unknown
+    outcome each has. `latency_ms` is by store, then by what it
     counts from (`from_event`, `from_ack`), then by percentile; `timed` is of how many acknowledged
     readings it, `slowest` and `order` are. `order` is by where: `sent`, `stream` and the stores.
     """
@@ -191,6 +192,7 @@ class Verdict:
     alarms: list[AlarmOutcome]
     checks: list[Check]
     notes: list[str]
+    unknown_landed: dict[str, int] = field(default_factory=dict)
     timed: int = 0
     latency_ms: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     slowest: list[SlowDevice] = field(default_factory=list)
@@ -217,6 +219,11 @@ class Verdict:
                 f"duplicated {landed.duplicated:,}, phantom {landed.phantom:,}, "
                 f"corrupted {landed.corrupted:,}, late {landed.late:,}"
             )
+        if self.unknown_landed:
+            told = ", ".join(
+                f"{count:,} in {store}" for store, count in self.unknown_landed.items()
+            )
+            lines.append(f"unknown     landed all the same: {told}")
         if latency:
             lines.append(
                 f"latency     p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms, "
