@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fleetcast.verify.truth import Truth
 
 FILE_NAME = "landings.parquet"
-MOST = 1_000_000
+MOST = 500_000
 SLOWEST = 10
 # Kinesis promises nothing of how exact the time of arrival is, so less than this is no difference.
 CLOCK_TOLERANCE_MS = 50.0

@@ -120,10 +120,11 @@ class _Verification:
         said = ""
         while True:
             await self.quarantine.poll()
-            await self.alarms.poll()
             rows, first_ms = await self.series.count()
             # By the target's clock a run may have begun before it did by the simulator's.
-            self.archive.since_ms = min(truth.run.start_ms, first_ms or truth.run.start_ms)
+            since_ms = min(truth.run.start_ms, first_ms or truth.run.start_ms)
+            self.alarms.since_ms = self.archive.since_ms = since_ms
+            await self.alarms.poll()
             await self.archive.poll()
             archived, refused = self.archive.landed(), self.quarantine.refused()
             wanted = int((truth.must_land & ~self.quarantine.quarantined).sum())

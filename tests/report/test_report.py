@@ -135,6 +135,7 @@ def test_markdown_says_what_failed_first_and_no_text_of_a_device_is_markup(folde
     assert page.startswith("## fleetcast: fail\n")
     assert "- **timeseries.lost**: 1 lost" in page
     assert "| timeseries | 99 | 1 | 0 | 0 | 0 | 0 |" in page
+    assert "| archive, from ack | 1,234 ms | 1,234 ms | 1,234 ms | 1,234 ms |" in page
     assert "| critical-readings | 2.0 s | 4.0 s | yes | yes |" in page
     assert "| timeseries | lost | dev-000003 | 4 | shardId-000000000002 |  |" in page
     assert "<" not in page
