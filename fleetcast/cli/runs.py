@@ -1,4 +1,4 @@
-"""`fleetcast simulate`, `verify`, `report` and `demo`."""
+"""`fleetcast simulate`, `verify`, `report`, `compare` and `demo`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     )
     app.command(epilog="Example: fleetcast verify r-20260102-030405-a1b2 --json")(verify)
     app.command(epilog="Example: fleetcast report r-20260102-030405-a1b2")(report)
+    app.command(epilog="Example: fleetcast compare last-week today --html compared.html")(compare)
     app.command(epilog="Example: fleetcast demo --keep")(demo)
 
 
@@ -181,6 +182,36 @@ def report(run_id: RunArgument) -> None:
     from fleetcast.runs import run_folder
 
     typer.echo(str(write_report(run_folder(run_id))))
+
+
+def compare(
+    run_a: Annotated[str, typer.Argument(help="Id of the run to compare with.", metavar="RUN_A")],
+    run_b: Annotated[str, typer.Argument(help="Id of the run that is judged.", metavar="RUN_B")],
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with both latencies over time.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Say what changed between two verified runs. Exit 1 if the second's verdict is worse."""
+    from dashboards.report import write_comparison
+    from fleetcast.errors import ExitCode
+    from fleetcast.runs import run_folder
+    from fleetcast.verify import compare as comparing
+
+    folders = [run_folder(run_id) for run_id in (run_a, run_b)]
+    runs = [comparing.Compared.of_run(folder) for folder in folders]
+    found = comparing.compare(*runs)
+    if html is not None:
+        write_comparison(html, found, runs, folders)
+    if json_:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        for line in found.lines():
+            typer.echo(line)
+        if html is not None:
+            typer.echo(f"page: {html}")
+    if found.worse:
+        raise typer.Exit(ExitCode.VERDICT_FAIL)
 
 
 def demo(

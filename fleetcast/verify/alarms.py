@@ -40,6 +40,10 @@ class AlarmReader:
         run: Which run.
         run_dir: Its folder.
         wait_s: How long a receive waits for a first message, whole seconds.
+
+    Attributes:
+        since_ms: Messages from before it are left out, epoch milliseconds: the run's start, or
+            earlier where the stream's clock says so.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class AlarmReader:
         self._client = client
         self._queue_url = outputs.probe_queue_url
         self._shorts = {name: short for short, name in outputs.alarms.items()}
-        self._start_ms = run.start_ms
+        self.since_ms = run.start_ms
         self._log = EventLog(run_dir)
         self._wait_s = wait_s
         self._seen: set[str] = set()
@@ -90,7 +94,7 @@ class AlarmReader:
             message_id = str(envelope["MessageId"])
         except (ValueError, KeyError, TypeError):
             return  # not an alarm's message: AWS sends a test message when a topic is subscribed
-        if short is None or t_ms < self._start_ms or message_id in self._seen:
+        if short is None or t_ms < self.since_ms or message_id in self._seen:
             return
         self._seen.add(message_id)
         self._log.add("alarm", t_ms=t_ms, alarm=short, state=state, message_id=message_id)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError
-from fleetcast.verify import exceptions, timeseries
+from fleetcast.verify import exceptions, landing, timeseries, unknown
 from fleetcast.verify.alarms import AlarmReader, outcomes, still_due_ms
 from fleetcast.verify.archive import ArchiveReader
 from fleetcast.verify.check import judge
@@ -20,13 +20,15 @@ from fleetcast.verify.quarantine import QuarantineReader
 from fleetcast.verify.timeseries import TimeSeriesReader
 from fleetcast.verify.truth import ACKED, FAILED, UNKNOWN, Truth
 from fleetcast.verify.verdict import Rate, Verdict
+from simulator import ledger
 from simulator.engine import signing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fleetcast.target import Target
+    from fleetcast.verify.verdict import Clock
     from stack.outputs import StackOutputs
 
 
@@ -118,9 +120,12 @@ class _Verification:
         said = ""
         while True:
             await self.quarantine.poll()
+            rows, first_ms = await self.series.count()
+            # By the target's clock a run may have begun before it did by the simulator's.
+            since_ms = min(truth.run.start_ms, first_ms or truth.run.start_ms)
+            self.alarms.since_ms = self.archive.since_ms = since_ms
             await self.alarms.poll()
             await self.archive.poll()
-            rows = await self.series.count()
             archived, refused = self.archive.landed(), self.quarantine.refused()
             wanted = int((truth.must_land & ~self.quarantine.quarantined).sum())
             now_ms = time.time() * 1000
@@ -152,6 +157,14 @@ class _Verification:
         """Compares and judges."""
         truth = self.truth
         scenario, run = truth.scenario, truth.run
+        landings = await landing.gather(self.run_dir, truth, self.series, self.archive)
+        clocks = landing.clocks(
+            landings, ledger.slices(self.run_dir), acked_after=run.transport == "kinesis"
+        )
+        landing.save(self.run_dir, landings, clocks)
+        # The target stamps what it writes by its own clock: the run's times are put on that.
+        ahead_ms = round(float(np.median([clock.corrected_ms for clock in clocks] or [0.0])))
+        self.series.deadline_ms = self.archive.deadline_ms = self.deadline_ms + ahead_ms
         found = self.archive.exceptions()
         landed = {
             "timeseries": await timeseries.reconcile(
@@ -160,11 +173,18 @@ class _Verification:
             "archive": self.archive.landed(),
         }
         exceptions.save(self.run_dir, await asyncio.to_thread(found.resolved, truth, self.run_dir))
+        open_readings = unknown.gather(truth, found.unknown_rows, self.archive)
+        unknown.save(self.run_dir, open_readings)
         refused = self.quarantine.refused()
+        since = landing.latencies(landings, clocks)
         latency_ms = await self.series.latency_ms()
+        if any(clock.corrected_ms for clock in clocks):
+            latency_ms = since["timeseries"].get("from_event", latency_ms)
+        order = landing.orders(landings)
         complete = truth.released_all and not _unsent(truth)
         rate = measure_rate(truth, complete=complete)
-        judged = outcomes(scenario, run, self.alarms.transitions)
+        on_target = replace(run, start_ms=run.start_ms + ahead_ms)
+        judged = outcomes(scenario, on_target, self.alarms.transitions)
         failed = truth.count(FAILED)
         checks = judge(
             scenario.expect,
@@ -177,6 +197,8 @@ class _Verification:
             rate=rate,
             alarms=judged,
             probed=probed,
+            archive_latency_ms=since["archive"].get("from_ack", {}),
+            order=order,
         )
         return Verdict(
             run_id=run.id,
@@ -196,7 +218,13 @@ class _Verification:
             rate=rate,
             alarms=judged,
             checks=checks,
-            notes=self._notes(),
+            notes=[*self._notes(), *_clock_notes(clocks)],
+            unknown_landed=unknown.landed(open_readings),
+            timed=len(landings),
+            latency_ms=since,
+            slowest=landing.slowest(landings, clocks, truth.fleet.device_ids),
+            order=order,
+            clocks=clocks,
         )
 
     def _notes(self) -> list[str]:
@@ -206,6 +234,10 @@ class _Verification:
                 f"{self.archive.foreign:,} lines of the archive are not of this run; not judged"
             )
         return notes
+
+
+def _clock_notes(clocks: Sequence[Clock]) -> list[str]:
+    return [f"clocks differ: {clock.told()}" for clock in clocks if clock.corrected_ms]
 
 
 def _unsent(truth: Truth) -> int:
