@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fleetcast.verify import timeseries
-from fleetcast.verify.archive import ArchiveReader
+from fleetcast.verify.archive import ArchivePlace, ArchiveReader
 from fleetcast.verify.timeseries import DeviceTotals, LandedRow
 from fleetcast.verify.truth import ACKED, FAILED, UNKNOWN, Truth, checksums
 from fleetcast.verify.verdict import Landed
@@ -159,6 +159,8 @@ class LandedRows:
     `changed` is rows by their number; None where one is missing. `more` is rows beyond.
     """
 
+    strangers = False
+
     def __init__(self, truth: Truth) -> None:
         self._truth = truth
         self._base: dict[int, list[int]] = {}
@@ -231,7 +233,9 @@ async def compare(truth: Truth, rows: LandedRows, objects: Objects) -> tuple[Lan
     """(Timestream, archive) as the verifier finds them."""
     outputs: Any = argparse.Namespace(archive_bucket="b", archive_prefix="")
     objects.told = False
-    archive = ArchiveReader(objects, outputs, truth, int(time.time() * 1000) + HOUR_MS)
+    archive = ArchiveReader(
+        objects, ArchivePlace.of_stack(outputs), truth, int(time.time() * 1000) + HOUR_MS
+    )
     await archive.poll()
     none = np.zeros(len(truth.outcome), dtype=np.bool_)
     reader: Any = rows

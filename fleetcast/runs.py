@@ -14,6 +14,7 @@ from simulator.scenario import RunInfo, Scenario, validate_run_id
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fleetcast.pipeline import Pipeline
     from fleetcast.target import Target
     from stack.outputs import StackOutputs
 
@@ -35,7 +36,7 @@ def new_id() -> str:
 def new_run(
     scenario: Scenario,
     target: Target,
-    outputs: StackOutputs | None,
+    outputs: StackOutputs | Pipeline | None,
     run_id: str | None = None,
     *,
     transport: str = "kinesis",
@@ -46,7 +47,7 @@ def new_run(
     Args:
         scenario: What is driven.
         target: Where the stack is.
-        outputs: The stack; None where readings go to none.
+        outputs: The stack, or a pipeline of others; None where readings go to none.
         run_id: An id of the user's own.
         transport: How readings leave.
         head_start_s: How long until its schedule starts.

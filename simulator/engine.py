@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -34,19 +34,32 @@ if TYPE_CHECKING:
     from fleetcast.target import Target
     from simulator.scenario import RunInfo, Scenario
     from simulator.transports import Done, Transport
-    from stack.outputs import StackOutputs
 
 GRACE_S = 3.0
 
-__all__ = ["Progress", "RunSummary", "describe", "drive", "signing_key", "simulate"]
+__all__ = ["Entrance", "Progress", "RunSummary", "describe", "drive", "signing_key", "simulate"]
 
 
-async def signing_key(target: Target, outputs: StackOutputs) -> bytes:
-    """The key that readings are signed with, from the stack's secret.
+class Entrance(Protocol):
+    """Where readings go in: a stack of ours, or a pipeline of others."""
+
+    @property
+    def stream_name(self) -> str:
+        """The Kinesis stream."""
+
+    @property
+    def signing_secret_arn(self) -> str:
+        """The secret with the signing key; empty where readings are not signed."""
+
+
+async def signing_key(target: Target, outputs: Entrance) -> bytes | None:
+    """The key that readings are signed with, from the stack's secret; None where there is none.
 
     Raises:
         TargetError: it cannot be read.
     """
+    if not outputs.signing_secret_arn:
+        return None
     try:
         async with target.client(
             "secretsmanager", connect_timeout=5, retries={"total_max_attempts": 2}
@@ -54,7 +67,8 @@ async def signing_key(target: Target, outputs: StackOutputs) -> bytes:
             answer = await client.get_secret_value(SecretId=outputs.signing_secret_arn)
     except (ClientError, BotoCoreError, OSError) as error:
         raise TargetError(key_unreadable(target, error)) from error
-    return str(answer["SecretString"]).encode()
+    secret = answer.get("SecretString")
+    return bytes(answer["SecretBinary"]) if secret is None else str(secret).encode()
 
 
 def key_unreadable(target: Target, error: Exception) -> str:
@@ -66,7 +80,7 @@ def key_unreadable(target: Target, error: Exception) -> str:
 async def simulate(
     scenario: Scenario,
     run: RunInfo,
-    outputs: StackOutputs | None,
+    outputs: Entrance | None,
     target: Target | None,
     run_dir: Path,
     *,
@@ -81,7 +95,7 @@ async def simulate(
     Args:
         scenario: What is driven.
         run: Its identity; the schedule starts at `run.start_ms`, or at once if that is past.
-        outputs: The stack; None where readings go to none.
+        outputs: The stack, or a pipeline of others; None where readings go to none.
         target: Where it is.
         run_dir: The run's folder.
         progress: Is told about twice a second.

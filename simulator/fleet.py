@@ -107,6 +107,8 @@ class Fleet:
         scenario: What they are.
         run: Which run, and which slice of the devices.
         only: Numbers of the devices that it is about, instead of the slice.
+        shapes_refused: Whether payloads of a shape of their own are judged as our stack's processor
+            judges them; a pipeline that is made for them takes them.
 
     Attributes:
         class_of: Class numbers by device number, shape (devices,).
@@ -118,7 +120,14 @@ class Fleet:
         total: Number of readings of the slice in the whole run.
     """
 
-    def __init__(self, scenario: Scenario, run: RunInfo, only: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        run: RunInfo,
+        only: Sequence[int] | None = None,
+        *,
+        shapes_refused: bool = True,
+    ) -> None:
         self.scenario = scenario
         self.run = run
         seed, devices = scenario.seed, scenario.fleet.devices
@@ -133,7 +142,8 @@ class Fleet:
             if kind.template is not None
         }
         refused = [
-            "" if kind.template is None else kind.template.reason for kind in scenario.fleet.classes
+            kind.template.reason if shapes_refused and kind.template is not None else ""
+            for kind in scenario.fleet.classes
         ]
         self._refused = reason_indexes(refused)
         self.signal_names = sorted({n for c in scenario.fleet.classes for n in c.signals})

@@ -71,6 +71,8 @@ class Template:
 
     Attributes:
         signed: Whether it has a signature.
+        places: The places in it, such as `seq` and `signals.temperature`.
+        whole: Place to the path on which it stands alone, where it does.
         reason: Why the stack's processor refuses such payloads; empty where it takes them.
 
     Raises:
@@ -80,6 +82,7 @@ class Template:
     def __init__(self, shape: Any, signals: Mapping[str, Any]) -> None:
         self._signals = list(signals)
         self.signed = isinstance(shape, dict) and shape.get("sig") == "{sig}"
+        self.whole: dict[str, tuple[str | int, ...]] = {}
         body = {k: v for k, v in shape.items() if k != "sig"} if self.signed else shape
         marked = self._marked(body, ())
         try:
@@ -89,8 +92,8 @@ class Template:
         if len(text) > _MAX_BYTES:
             raise ValueError(f"payload: is {len(text)} characters long: at most {_MAX_BYTES}")
         self._parts = _split(text)
-        places = {part[0] for part in self._parts if isinstance(part, tuple)}
-        if "device" not in places or not places & {"seq", "ts", "ts_iso"}:
+        self.places = {part[0] for part in self._parts if isinstance(part, tuple)}
+        if "device" not in self.places or not self.places & {"seq", "ts", "ts_iso"}:
             raise ValueError(
                 "payload: needs a place for {device} and one for {seq} or {ts}: without them no "
                 "two readings could be told apart"
@@ -112,7 +115,7 @@ class Template:
         text = self.text(told)
         return sign(text) if self.signed else text.encode()
 
-    def _marked(self, value: Any, path: tuple[str, ...]) -> Any:
+    def _marked(self, value: Any, path: tuple[str | int, ...]) -> Any:
         """The structure with marks in its places."""
         if isinstance(value, dict):
             for key in value:
@@ -120,7 +123,7 @@ class Template:
                     raise ValueError(f"payload: key {key!r} must be plain text")
             return {key: self._marked(one, (*path, key)) for key, one in value.items()}
         if isinstance(value, list):
-            return [self._marked(one, (*path, str(i))) for i, one in enumerate(value)]
+            return [self._marked(one, (*path, i)) for i, one in enumerate(value)]
         if not isinstance(value, str):
             return value
         if "\x00" in value:
@@ -128,11 +131,12 @@ class Template:
         for place in _PLACE.findall(value):
             self._check(place, path)
         if _PLACE.fullmatch(value):
+            self.whole.setdefault(value[1:-1], path)
             return f"\x00{value[1:-1]}:whole\x00"
         return _PLACE.sub("\x00\\1:text\x00", value)
 
-    def _check(self, place: str, path: tuple[str, ...]) -> None:
-        where = ".".join(("payload", *path))
+    def _check(self, place: str, path: tuple[str | int, ...]) -> None:
+        where = ".".join(("payload", *map(str, path)))
         name, dot, signal = place.partition(".")
         if place == "sig":
             raise ValueError(f"{where}: {{sig}} stands alone, as sig on the top level")

@@ -18,15 +18,15 @@ SHOWN = 10
 
 
 def junit(verdict: Verdict) -> str:
-    """A test suite with a test case for each check of the verdict."""
+    """A test suite with a test case for each check; what was not checked is skipped."""
     failed = [check for check in verdict.checks if not check.ok]
     suite = ET.Element(
         "testsuite",
         name=f"fleetcast.{verdict.scenario}",
-        tests=str(len(verdict.checks)),
+        tests=str(len(verdict.checks) + len(verdict.not_checked)),
         failures=str(len(failed)),
         errors="0",
-        skipped="0",
+        skipped=str(len(verdict.not_checked)),
     )
     properties = ET.SubElement(suite, "properties")
     for name in ("run_id", "target", "environment", "sent", "acked", "failed", "unknown"):
@@ -40,6 +40,11 @@ def junit(verdict: Verdict) -> str:
             ET.SubElement(case, "system-out").text = _xml(check.detail)
         else:
             ET.SubElement(case, "failure", message=_xml(check.detail))
+    for one in verdict.not_checked:
+        case = ET.SubElement(
+            suite, "testcase", classname=f"fleetcast.{verdict.scenario}", name=_xml(one.name)
+        )
+        ET.SubElement(case, "skipped", message=_xml(one.why))
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -61,6 +66,7 @@ def markdown(verdict: Verdict, exceptions: Sequence[Amiss]) -> str:
         for check in verdict.checks
         if not check.ok
     ]
+    lines += [f"- not checked {_cell(one.name)}: {_cell(one.why)}" for one in verdict.not_checked]
     lines += [
         "",
         "| sent | acknowledged | failed | unknown | rate | schedule lag p99 |",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from fleetcast.errors import ExitCode
+from fleetcast.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -65,6 +65,23 @@ def help_if_nothing_asked(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(ExitCode.USAGE)
+
+
+def refuse_both(context: typer.Context, option: str, *others: str) -> None:
+    """Refuses options beside one that takes their place.
+
+    Args:
+        context: The command's.
+        option: The one that is given.
+        others: Names of parameters that may not be given as well.
+
+    Raises:
+        UsageError: one is.
+    """
+    for name in others:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise UsageError(f"{option} and --{name} do not go together: give one of the two")
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

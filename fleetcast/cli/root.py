@@ -17,6 +17,7 @@ from fleetcast.cli import (
     dashboard,
     devices,
     load,
+    pipeline,
     runs,
     scenario,
     stack,
@@ -44,6 +45,7 @@ app.add_typer(scenario.group, name="scenario")
 app.add_typer(devices.app, name="devices")
 runs.register(app)
 load.register(app)
+app.add_typer(pipeline.app, name="pipeline")
 cost.register(app)
 dashboard.register(app)
 sweep.register(app)

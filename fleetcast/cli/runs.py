@@ -21,10 +21,14 @@ from fleetcast.cli.common import (
     ScenarioArgument,
     SeedOption,
     TargetOption,
+    refuse_both,
     run_async,
 )
+from fleetcast.cli.pipeline import PipelineOption
+from fleetcast.errors import UsageError
 
 if TYPE_CHECKING:
+    from fleetcast.pipeline import Pipeline
     from fleetcast.verify import Verdict
 
 RunArgument = Annotated[str, typer.Argument(help="Id of a run, its folder's name in runs/.")]
@@ -42,9 +46,11 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
+    context: typer.Context,
     scenario: ScenarioArgument,
     target: TargetOption = "local",
     env: EnvOption = "dev",
+    pipeline: PipelineOption = None,
     region: RegionOption = None,
     devices: DevicesOption = None,
     rate: RateOption = None,
@@ -84,10 +90,12 @@ def simulate(
     run_id: Annotated[str | None, typer.Option("--run-id", help="A run id of your own.")] = None,
     json_: RunJsonOption = False,
 ) -> None:
-    """Drive a scenario's fleet at the deployed stack; keep every reading's outcome in a ledger."""
+    """Drive a scenario's fleet at a stack or pipeline; keep every reading's outcome in a ledger."""
     from fleetcast import scenarios
     from fleetcast.cli.progress import RunProgress
     from fleetcast.home import identities_of
+    from fleetcast.pipeline import driven
+    from fleetcast.pipeline.check import shards_of
     from fleetcast.runs import HEAD_START_S, WORKERS_HEAD_START_S, new_run
     from fleetcast.target import Target
     from simulator import engine
@@ -103,11 +111,20 @@ def simulate(
     sending = Sending.checked(transport, aggregate, ordering, output, workers, plan.fleet.devices)
     if transport == "mqtt":
         sending = sending.over_mqtt(identities_of(target, env), per_connection, connect_rate)
+    outputs: StackOutputs | Pipeline | None = None
+    shards = DEFAULT_SHARDS
+    if pipeline is not None:
+        refuse_both(context, "--pipeline", "env", "region")
+        if transport != "kinesis":
+            raise UsageError(f"--pipeline is driven through its stream: leave out {transport}")
+        plan, outputs, where = driven.at(plan, pipeline, target)
+        shards = run_async(shards_of(outputs, where))
+    else:
+        outputs = StackOutputs.load(target, env) if sending.to_stack else None
+        where = Target.named(target, region=region or (outputs.region if outputs else None))
     if sending.to_stack and not aggregate:
-        for line in warnings(plan, DEFAULT_SHARDS):
+        for line in warnings(plan, shards):
             typer.echo(f"warning: {line}", err=True)
-    outputs = StackOutputs.load(target, env) if sending.to_stack else None
-    where = Target.named(target, region=region or (outputs.region if outputs else None))
     info, folder = new_run(
         plan,
         where,
@@ -117,6 +134,8 @@ def simulate(
         head_start_s=(WORKERS_HEAD_START_S if workers > 1 else HEAD_START_S)
         + sending.connecting_s(plan.fleet.devices),
     )
+    if pipeline is not None:
+        driven.keep(pipeline, folder)
     typer.echo(f"run {info.id}: {plan.name}, {plan.fleet.devices:,} devices", err=True)
     collect_rarely()
     with RunProgress(json_lines=json_) as progress:
@@ -136,6 +155,14 @@ def simulate(
 def verify(
     run_id: RunArgument,
     json_: JsonOption = False,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(
+            "--pipeline",
+            metavar="FILE",
+            help="Verify by this file for the pipeline that the run was driven at.",
+        ),
+    ] = None,
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write the checks as JUnit XML, for CI.")
     ] = None,
@@ -145,7 +172,8 @@ def verify(
 ) -> None:
     """Reconcile a run's ledger with what landed. Exit 0 if the verdict is pass, 1 if it is fail."""
     from dashboards.report import summaries, write_report
-    from fleetcast.errors import ExitCode, UsageError
+    from fleetcast.errors import ExitCode
+    from fleetcast.pipeline import driven
     from fleetcast.runs import run_folder
     from fleetcast.target import Target
     from fleetcast.verify import exceptions, verify_run
@@ -153,15 +181,17 @@ def verify(
     from stack.outputs import StackOutputs
 
     folder = run_folder(run_id)
-    _, info = load_run(folder)
+    scenario, info = load_run(folder)
     if not info.environment:
         raise UsageError(
             f"run {run_id} went to transport {info.transport}, not to a stack: there is nothing "
             "that its readings could have landed in"
         )
-    outputs = StackOutputs.load(info.target, info.environment)
-    where = Target.named(info.target, region=outputs.region)
-    verdict = run_async(verify_run(folder, outputs, where, progress=_say_progress))
+    place: StackOutputs | Pipeline | None = driven.of_verified(folder, scenario, info, pipeline)
+    if place is None:
+        place = StackOutputs.load(info.target, info.environment)
+    where = Target.named(info.target, region=place.region)
+    verdict = run_async(verify_run(folder, place, where, progress=_say_progress))
     report_path = write_report(folder)
     if junit is not None:
         _write("--junit", junit, summaries.junit(verdict))
@@ -240,8 +270,6 @@ def show(verdict: Verdict) -> None:
 
 
 def _write(option: str, path: Path, text: str) -> None:
-    from fleetcast.errors import UsageError
-
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fleetcast.verify.verdict import AlarmOutcome
 from simulator.events import EventLog, read_events
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from simulator.scenario import AlarmExpectation, RunInfo, Scenario
@@ -27,6 +27,20 @@ class Transition:
     t_ms: int
     alarm: str
     state: str
+
+
+class Alarms(Protocol):
+    """What tells what alarms did.
+
+    Attributes:
+        since_ms: What was before is left out, epoch milliseconds.
+    """
+
+    transitions: list[Transition]
+    since_ms: int
+
+    async def poll(self) -> None:
+        """Takes what is new."""
 
 
 class AlarmReader:
@@ -99,6 +113,54 @@ class AlarmReader:
         self._seen.add(message_id)
         self._log.add("alarm", t_ms=t_ms, alarm=short, state=state, message_id=message_id)
         self.transitions.append(Transition(t_ms, short, state))
+
+
+class AlarmHistory:
+    """What CloudWatch remembers of alarms since a run's start: for pipelines without a probe queue.
+
+    It shows that an alarm changed its state, and not that anybody was told.
+
+    Args:
+        client: A `cloudwatch` client.
+        names: Short name to the alarm's name.
+        run: Which run.
+        run_dir: Its folder.
+    """
+
+    def __init__(self, client: Any, names: Mapping[str, str], run: RunInfo, run_dir: Path) -> None:
+        self._client = client
+        self._names = names
+        self.since_ms = run.start_ms
+        self._log = EventLog(run_dir)
+        self._seen: set[str] = set()
+        self.transitions: list[Transition] = []
+        for event in read_events(run_dir):
+            if event.get("event") == "alarm":
+                self._seen.add(event["message_id"])
+                self.transitions.append(Transition(event["t_ms"], event["alarm"], event["state"]))
+
+    async def poll(self) -> None:
+        """Takes what happened until now."""
+        for short, name in self._names.items():
+            pages = self._client.get_paginator("describe_alarm_history").paginate(
+                AlarmName=name,
+                AlarmTypes=["MetricAlarm", "CompositeAlarm"],
+                HistoryItemType="StateUpdate",
+                StartDate=dt.datetime.fromtimestamp(self.since_ms / 1000, dt.UTC),
+            )
+            async for page in pages:
+                for item in page["AlarmHistoryItems"]:
+                    self._take(short, item)
+        self.transitions.sort(key=lambda transition: transition.t_ms)
+
+    def _take(self, short: str, item: dict[str, Any]) -> None:
+        state = str(json.loads(item["HistoryData"])["newState"]["stateValue"])
+        t_ms = round(item["Timestamp"].timestamp() * 1000)
+        known = f"{short} {t_ms} {state}"
+        if known not in self._seen:
+            self._seen.add(known)
+            self._log.add("alarm", t_ms=t_ms, alarm=short, state=state, message_id=known)
+            self.transitions.append(Transition(t_ms, short, state))
 
 
 def window_s(expectation: AlarmExpectation, scenario: Scenario) -> tuple[float, float]:

@@ -9,7 +9,8 @@ import asyncio
 import datetime as dt
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,9 @@ from fleetcast.verify.verdict import Landed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fleetcast.pipeline.model import Path
     from fleetcast.verify.truth import Truth
+    from simulator.scenario import Scenario
     from stack.outputs import StackOutputs
 
 OBJECTS_AT_ONCE = 8
@@ -29,10 +32,61 @@ OBJECTS_AT_ONCE = 8
 SLACK_S = 2
 # By how much the simulator's clock may be off: beyond that, AWS refuses what it signs.
 CLOCK_SLACK_S = 300
+_DECODER = json.JSONDecoder()
 _GZIP = 31
 _GZIP_MAGIC = b"\x1f\x8b"
 STORE = "archive"
 Times = NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePlace:
+    """Where an archive lies, and how.
+
+    Attributes:
+        bucket: The bucket.
+        prefix: What keys begin with; `%Y %m %d %H` are the hour in which records arrived, UTC.
+        format: `lines`, or `json`: objects one after the other.
+        compression: `auto`, `gzip` or `none`.
+    """
+
+    bucket: str
+    prefix: str
+    format: Literal["lines", "json"] = "lines"
+    compression: Literal["auto", "gzip", "none"] = "auto"
+
+    @classmethod
+    def of_stack(cls, outputs: StackOutputs) -> ArchivePlace:
+        """The archive of a stack of ours."""
+        return cls(outputs.archive_bucket, f"{outputs.archive_prefix}%Y/%m/%d/%H/")
+
+    def prefixes(self, first_ms: int, last_ms: int) -> list[str]:
+        """The prefixes of what arrived from one time to another, epoch milliseconds."""
+        hour = dt.datetime.fromtimestamp(first_ms / 1000, dt.UTC)
+        hour = hour.replace(minute=0, second=0, microsecond=0)
+        end = dt.datetime.fromtimestamp(last_ms / 1000, dt.UTC)
+        found: dict[str, None] = {}
+        while hour <= end:
+            found[hour.strftime(self.prefix)] = None
+            hour += dt.timedelta(hours=1)
+        return list(found)
+
+    def unpacked(self, key: str, body: bytes) -> bytes:
+        """The content of an object.
+
+        Raises:
+            zlib.error: it should be GZIP, by its name, its beginning or what is said, and is not.
+        """
+        if self.compression == "none":
+            return body
+        return gunzip(body) if self.compression == "gzip" else unpacked(key, body)
+
+    def pieces(self, content: bytes) -> list[bytes]:
+        """The lines of an object's content, or its JSON objects; what is none ends at the next."""
+        lines = [line for line in content.split(b"\n") if line.strip()]
+        if self.format == "lines":
+            return lines
+        return [piece for line in lines for piece in _json_pieces(line)]
 
 
 class ArchiveReader:
@@ -40,9 +94,9 @@ class ArchiveReader:
 
     Args:
         client: An `s3` client.
-        outputs: Which bucket and prefix.
+        where: Which objects.
         truth: What was sent.
-        deadline_ms: Objects written after it are late, epoch milliseconds.
+        deadline_ms: ArchivePlace written after it are late, epoch milliseconds.
 
     Attributes:
         deadline_ms: As above.
@@ -55,9 +109,9 @@ class ArchiveReader:
         unreadable: Keys of objects that are no GZIP, with the reason.
     """
 
-    def __init__(self, client: Any, outputs: StackOutputs, truth: Truth, deadline_ms: int) -> None:
+    def __init__(self, client: Any, where: ArchivePlace, truth: Truth, deadline_ms: int) -> None:
         self._client = client
-        self._outputs = outputs
+        self._where = where
         self._truth = truth
         self.deadline_ms = deadline_ms
         self.since_ms = truth.run.start_ms
@@ -68,6 +122,9 @@ class ArchiveReader:
         self.overtaken: Bools = np.zeros(len(truth.outcome), dtype=np.bool_)
         self._corrupted: dict[int, int] = {}
         self._phantom = 0
+        # How often each reading has to be there.
+        self._required: Times = truth.acked_copies
+        self._places = _places(truth.scenario)
         self._strange = Exceptions()
         self.foreign = 0
         self.unreadable: dict[str, str] = {}
@@ -75,9 +132,11 @@ class ArchiveReader:
     async def poll(self) -> None:
         """Reads the objects that are new."""
         fresh: list[tuple[int, str]] = []
-        for prefix in self._hours():
+        # By the target's clock the run may be elsewhere than by the simulator's.
+        until_ms = self.deadline_ms + CLOCK_SLACK_S * 1000
+        for prefix in self._where.prefixes(self.since_ms, until_ms):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._outputs.archive_bucket, Prefix=prefix
+                Bucket=self._where.bucket, Prefix=prefix
             )
             async for page in pages:
                 for item in page.get("Contents", ()):
@@ -93,33 +152,27 @@ class ArchiveReader:
                 await asyncio.to_thread(self._take, key, written_s, body)
                 self._seen.add(key)
 
-    def _hours(self) -> Iterator[str]:
-        """Prefixes of the hours in which the run's records arrived."""
-        hour = dt.datetime.fromtimestamp(self.since_ms / 1000, dt.UTC)
-        hour = hour.replace(minute=0, second=0, microsecond=0)
-        end = dt.datetime.fromtimestamp(self.deadline_ms / 1000 + CLOCK_SLACK_S, dt.UTC)
-        while hour <= end:
-            yield f"{self._outputs.archive_prefix}{hour:%Y/%m/%d/%H}/"
-            hour += dt.timedelta(hours=1)
-
     async def _get(self, key: str) -> bytes:
-        answer = await self._client.get_object(Bucket=self._outputs.archive_bucket, Key=key)
+        answer = await self._client.get_object(Bucket=self._where.bucket, Key=key)
         body: bytes = await answer["Body"].read()
         return body
 
     def _take(self, key: str, written_s: int, body: bytes) -> None:
         try:
-            content = unpacked(key, body)
+            content = self._where.unpacked(key, body)
         except zlib.error as error:
             self.unreadable[key] = str(error)
             return
-        lines = [line for line in content.split(b"\n") if line]
-        found = self._truth.find(payload_hashes(lines))
-        known = found[found >= 0]
+        known = self._known(self._where.pieces(content))
         self._place(known[self._times[known] == 0], written_s)
         np.add.at(self._times, known, 1)
+
+    def _known(self, lines: list[bytes]) -> Ints:
+        """Which readings lie in lines as they were sent; counts the lines that are none."""
+        found = self._truth.find(payload_hashes(lines))
         for index in np.flatnonzero(found < 0).tolist():
             self._look_into(lines[index])
+        return found[found >= 0]
 
     def _place(self, numbers: Ints, written_s: int) -> None:
         """Notes when and in which order readings that are new stand in an object, as they stand."""
@@ -141,27 +194,42 @@ class ArchiveReader:
             self.foreign += 1
             return
         try:
-            reading = json.loads(line)
-            k = self._truth.number(str(reading["device"]), int(reading["seq"]))
-        except (ValueError, TypeError, KeyError):
+            k = self._meant(json.loads(line))
+        except ValueError:
             k = -1
         if k >= 0 and self._truth.outcome[k] in (ACKED, UNKNOWN):
-            self._corrupted[k] = self._corrupted.get(k, 0) + 1
-            self._strange.add(STORE, "corrupted", [k], line.decode(errors="replace"))
+            self._is_corrupted(k, line)
         else:
-            self._phantom += 1
-            self._strange.stranger(STORE, "", -1, line.decode(errors="replace"))
+            self._is_phantom(line)
+
+    def _meant(self, value: Any) -> int:
+        """Which reading a payload is about that is none as it was sent; -1 where that is not told."""
+        for device, seq in self._places:
+            try:
+                k = self._truth.number(str(at_path(value, device)), int(at_path(value, seq)))
+            except (ValueError, TypeError):
+                continue
+            if k >= 0:
+                return k
+        return -1
+
+    def _is_corrupted(self, k: int, line: bytes) -> None:
+        self._corrupted[k] = self._corrupted.get(k, 0) + 1
+        self._strange.add(STORE, "corrupted", [k], line.decode(errors="replace"))
+
+    def _is_phantom(self, line: bytes) -> None:
+        self._phantom += 1
+        self._strange.stranger(STORE, "", -1, line.decode(errors="replace"))
 
     def landed(self) -> Landed:
         """What was found so far."""
-        truth = self._truth
         sent = self._sent()
         times = self._times_there()
         there = (times > 0) & sent
         return Landed(
             unique=int(there.sum()),
             duplicated=int(self._beyond(times)[there].sum()),
-            lost=int(np.maximum(truth.acked_copies - times, 0).sum()),
+            lost=int(np.maximum(self._required - times, 0).sum()),
             phantom=self._phantom + int(times[~sent].sum()),
             corrupted=sum(self._corrupted.values()),
             late=int((self._late() & sent).sum()),
@@ -171,7 +239,7 @@ class ArchiveReader:
         """The readings that are behind `landed`."""
         sent, times = self._sent(), self._times_there()
         found = self._strange
-        found.add(STORE, "lost", _first(self._truth.acked_copies > times))
+        found.add(STORE, "lost", _first(self._required > times))
         found.add(STORE, "duplicated", _first((self._beyond(times) > 0) & (times > 0) & sent))
         found.add(STORE, "phantom", _first((times > 0) & ~sent))
         found.add(STORE, "late", _first(self._late() & sent))
@@ -208,7 +276,7 @@ class ArchiveReader:
 
     @property
     def objects(self) -> int:
-        """Objects read so far."""
+        """ArchivePlace read so far."""
         return len(self._seen)
 
 
@@ -226,6 +294,64 @@ def unpacked(key: str, body: bytes) -> bytes:
     if body.startswith(_GZIP_MAGIC) or key.endswith(".gz"):
         return gunzip(body)
     return body
+
+
+def at_path(value: Any, path: Path) -> Any:
+    """What lies at a path in a JSON value; None where nothing does."""
+    for step in path:
+        if isinstance(step, str) and isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(step, int) and isinstance(value, list) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def _places(scenario: Scenario) -> list[tuple[Path, Path]]:
+    """Where payloads have their device and seq, one pair for each shape that has both."""
+    found: dict[tuple[Path, Path], None] = {}
+    for kind in scenario.fleet.classes:
+        if kind.template is None:
+            found[("device",), ("seq",)] = None
+            continue
+        whole = kind.template.whole
+        if "device" in whole and "seq" in whole:
+            found[whole["device"], whole["seq"]] = None
+    return list(found)
+
+
+def _json_pieces(text: bytes) -> Iterator[bytes]:
+    """JSON objects that follow one another, with or without spaces between them.
+
+    What is broken ends where the next object begins that is whole.
+    """
+    # A character for each byte, so that places in the text are places in the bytes.
+    line = text.decode("latin-1")
+    at = 0
+    while at < len(line):
+        try:
+            end = _DECODER.raw_decode(line, at)[1]
+        except (ValueError, RecursionError):
+            end = _next_object(line, at + 1)
+        piece = text[at:end].strip()
+        if piece:
+            yield piece
+        at = end
+        while at < len(line) and line[at].isspace():
+            at += 1
+
+
+def _next_object(line: str, at: int) -> int:
+    """Where the next JSON object begins that is whole; the text's end where there is none."""
+    while (at := line.find("{", at)) >= 0:
+        try:
+            _DECODER.raw_decode(line, at)
+        except (ValueError, RecursionError):
+            at += 1
+        else:
+            return at
+    return len(line)
 
 
 def gunzip(body: bytes) -> bytes:

@@ -19,13 +19,13 @@ def judge(
     complete: bool,
     failed: int,
     landed: Mapping[str, Landed],
-    refused: Refused,
+    refused: Refused | None,
     unreadable: Mapping[str, str],
-    latency_ms: Mapping[str, float],
+    latency_ms: Mapping[str, float] | None,
     rate: Rate,
     alarms: Sequence[AlarmOutcome],
     probed: bool,
-    archive_latency_ms: Mapping[str, float],
+    archive_latency_ms: Mapping[str, float] | None,
     order: Mapping[str, Order],
 ) -> list[Check]:
     """The checks of a run.
@@ -34,14 +34,14 @@ def judge(
         expect: What the scenario asks for.
         complete: Whether the whole schedule was released.
         failed: Readings that the target surely did not take.
-        landed: By store.
-        refused: What is in quarantine.
+        landed: By store, of those that were looked at.
+        refused: What is in quarantine; None where that was not looked at.
         unreadable: Archive objects that cannot be read, with the reason.
-        latency_ms: From device to row.
+        latency_ms: From device to row; None where that cannot be told.
         rate: Of the run.
         alarms: What they did.
         probed: Whether the stack has a queue through which alarms can be seen.
-        archive_latency_ms: From acknowledgement to object.
+        archive_latency_ms: From acknowledgement to object; None where there is no archive.
         order: What came out of order, by where.
     """
     checks = [
@@ -65,16 +65,8 @@ def judge(
                 detail=f"{len(unreadable)} objects, first {key}: {why}",
             )
         )
-    wrong = refused.missing + refused.wrong_reason + refused.unexpected
-    checks.append(
-        Check(
-            "refused",
-            wrong == 0,
-            f"{refused.quarantined} in quarantine, {refused.expected} expected, missing "
-            f"{refused.missing}, wrong reason {refused.wrong_reason}, unexpected "
-            f"{refused.unexpected}",
-        )
-    )
+    if refused is not None:
+        checks.append(_refused_check(refused))
     if expect.rate_error_pct is not None:
         checks.append(
             Check(
@@ -84,8 +76,10 @@ def judge(
                 f"allowed {expect.rate_error_pct:g} %",
             )
         )
-    checks += _latency_checks("landing_latency", expect, latency_ms)
-    checks += _latency_checks("archive_latency", expect, archive_latency_ms)
+    if latency_ms is not None:
+        checks += _latency_checks("landing_latency", expect, latency_ms)
+    if archive_latency_ms is not None:
+        checks += _latency_checks("archive_latency", expect, archive_latency_ms)
     checks += _order_checks(expect, order)
     asked = {expectation.name: expectation for expectation in expect.alarms}
     for alarm in alarms:
@@ -104,6 +98,17 @@ def judge(
             detail = "the stack has no probe queue to see alarms through: deploy it with one"
         checks.append(Check(f"alarm.{alarm.name}", alarm.ok, detail))
     return checks
+
+
+def _refused_check(refused: Refused) -> Check:
+    wrong = refused.missing + refused.wrong_reason + refused.unexpected
+    return Check(
+        "refused",
+        wrong == 0,
+        f"{refused.quarantined} in quarantine, {refused.expected} expected, missing "
+        f"{refused.missing}, wrong reason {refused.wrong_reason}, unexpected "
+        f"{refused.unexpected}",
+    )
 
 
 def _latency_checks(

@@ -87,9 +87,12 @@ class Landings:
 
 
 async def gather(
-    run_dir: Path, truth: Truth, series: TimeSeriesReader, archive: ArchiveReader
+    run_dir: Path,
+    truth: Truth,
+    series: TimeSeriesReader | None,
+    archive: ArchiveReader | None,
 ) -> Landings:
-    """The times of a run's readings, from its ledger, its rows and its objects.
+    """The times of a run's readings, from its ledger, its rows and its objects, where there are any.
 
     Raises:
         UsageError: the ledger is not readable.
@@ -99,10 +102,13 @@ async def gather(
     numbers: Ints = table.column("k").to_numpy()
     devices = None if step == 1 else list(truth.fleet.device_ids)[::step]
     arrived, row = (np.full(len(numbers), np.nan) for _ in range(2))
-    told = [
-        (truth.number(device, seq), arrived_ms, row_ms)
-        async for device, seq, arrived_ms, row_ms in series.times(devices)
-    ]
+    told = []
+    if series is not None:
+        kept = truth.asked.series
+        told = [
+            (truth.landed_number(device, seq, kept), arrived_ms, row_ms)
+            async for device, seq, arrived_ms, row_ms in series.times(devices)
+        ]
     if told and len(numbers):
         found, *times = (np.array(column, dtype=np.float64) for column in zip(*told, strict=True))
         at = np.minimum(np.searchsorted(numbers, found), len(numbers) - 1)
@@ -114,7 +120,11 @@ async def gather(
         pc.subtract(table.column(name), start_ns).to_numpy().astype(np.float64) / 1e6
         for name in ("event_time_ns", "scheduled_ns", "sent_ns", "acked_ns")
     )
-    written_s = archive.written_s[numbers].astype(np.float64)
+    written_s = np.zeros(len(numbers))
+    overtaken = np.zeros(len(numbers), dtype=np.bool_)
+    if archive is not None:
+        written_s = archive.written_s[numbers].astype(np.float64)
+        overtaken = archive.overtaken[numbers]
     shards = pc.unique(pc.drop_null(table.column("shard"))).to_pylist()
     shard = pc.fill_null(pc.index_in(table.column("shard"), pa.array(shards, pa.string())), -1)
     return Landings(
@@ -128,7 +138,7 @@ async def gather(
         arrived=arrived,
         row=row,
         object=np.where(written_s > 0, (written_s + 1) * 1000 - truth.run.start_ms, np.nan),
-        overtaken=archive.overtaken[numbers],
+        overtaken=overtaken,
         shard=shard.to_numpy().astype(np.int64),
         shards=shards,
         place=_places(table.column("sequence_number")),

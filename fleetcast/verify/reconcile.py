@@ -12,14 +12,15 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError
-from fleetcast.verify import exceptions, landing, timeseries, unknown
-from fleetcast.verify.alarms import AlarmReader, outcomes, still_due_ms
-from fleetcast.verify.archive import ArchiveReader
+from fleetcast.pipeline import Pipeline
+from fleetcast.verify import exceptions, landing, readers, timeseries, unknown
+from fleetcast.verify.alarms import outcomes, still_due_ms
 from fleetcast.verify.check import judge
-from fleetcast.verify.quarantine import QuarantineReader
-from fleetcast.verify.timeseries import TimeSeriesReader
+from fleetcast.verify.compared import STACK, Asked
+from fleetcast.verify.exceptions import Exceptions
+from fleetcast.verify.readers import Clients, Patience, Readers, deadline
 from fleetcast.verify.truth import ACKED, FAILED, UNKNOWN, Truth
-from fleetcast.verify.verdict import Rate, Verdict
+from fleetcast.verify.verdict import Rate, Refused, Verdict
 from simulator import ledger
 from simulator.engine import signing_key
 
@@ -28,37 +29,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetcast.target import Target
-    from fleetcast.verify.verdict import Clock
+    from fleetcast.verify.alarms import Transition
+    from fleetcast.verify.landing import Landings
+    from fleetcast.verify.truth import Bools
+    from fleetcast.verify.verdict import Clock, Landed
+    from simulator.scenario import Scenario
     from stack.outputs import StackOutputs
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long landing may take, seconds.
-
-    Attributes:
-        landing_s: From the last acknowledgement until a reading that is not there is lost.
-        settle_s: From the last acknowledgement until copies of readings have landed, too.
-        poll_s: Between looks.
-        receive_s: How long a receive from a queue waits for a first message.
-    """
-
-    landing_s: float
-    settle_s: float
-    poll_s: float
-    receive_s: int
-
-    @classmethod
-    def of(cls, target: Target, outputs: StackOutputs) -> Patience:
-        """What a target needs."""
-        buffer_s = outputs.archive_buffer_s
-        if target.name == "local":
-            return cls(60.0 + buffer_s, buffer_s + 2.0, 0.5, 0)
-        return cls(120.0 + 2 * buffer_s, buffer_s + 30.0, 5.0, 2)
-
-
 async def verify_run(
-    run_dir: Path, outputs: StackOutputs, target: Target, *, progress: Callable[[str], None]
+    run_dir: Path,
+    place: StackOutputs | Pipeline,
+    target: Target,
+    *,
+    progress: Callable[[str], None],
 ) -> Verdict:
     """Waits until a run has landed or may be called lost, compares, judges and writes verdict.json.
 
@@ -66,7 +50,7 @@ async def verify_run(
 
     Args:
         run_dir: The run's folder.
-        outputs: The stack that it was driven at.
+        place: The stack, or the pipeline of others, that it was driven at.
         target: Where that is.
         progress: Is told what is waited for, a line at a time.
 
@@ -74,28 +58,19 @@ async def verify_run(
         UsageError: the folder holds no run that can be verified.
         TargetError: the target does not answer.
     """
-    key = await signing_key(target, outputs)
-    truth = await asyncio.to_thread(Truth.of_run, run_dir, key)
+    key = await signing_key(target, place)
+    asked = Asked.of(place) if isinstance(place, Pipeline) else STACK
+    truth = await asyncio.to_thread(Truth.of_run, run_dir, key, asked)
+    patience = Patience.of(target, place)
     try:
         async with AsyncExitStack() as stack:
-            query = await stack.enter_async_context(target.client("timestream-query"))
-            s3 = await stack.enter_async_context(target.client("s3"))
-            sqs = await stack.enter_async_context(target.client("sqs"))
-            patience = Patience.of(target, outputs)
-            deadline_ms = truth.last_acked_ms + round(patience.landing_s * 1000)
-            wait_s = patience.receive_s
-            verification = _Verification(
-                run_dir,
-                truth,
-                patience,
-                TimeSeriesReader(query, outputs, truth.run.id, deadline_ms),
-                ArchiveReader(s3, outputs, truth, deadline_ms),
-                QuarantineReader(sqs, outputs.quarantine_queue_url, truth, run_dir, wait_s=wait_s),
-                AlarmReader(sqs, outputs, truth.run, run_dir, wait_s=wait_s),
-                deadline_ms,
-            )
-            await verification.wait(progress)
-            verdict = await verification.conclude(probed=bool(outputs.probe_queue_url))
+            clients = Clients(target, stack)
+            if isinstance(place, Pipeline):
+                looked_at = await readers.of_pipeline(clients, place, truth, run_dir, patience)
+            else:
+                looked_at = await readers.of_stack(clients, place, truth, run_dir, patience)
+            verification = _Verification(run_dir, truth, patience, looked_at)
+            verdict = await verification.conclude(progress)
     except (ClientError, BotoCoreError, OSError) as error:
         where = target.endpoint_url or f"AWS in {target.region}"
         raise TargetError(f"verification stopped, {where} failed: {error}") from error
@@ -104,100 +79,159 @@ async def verify_run(
 
 
 @dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What a run's readings came to.
+
+    Attributes:
+        landed: By store, of those that were looked at.
+        found: Readings that are not as they should be.
+        landings: When they landed.
+        clocks: Whose clock was off.
+    """
+
+    landed: dict[str, Landed]
+    found: Exceptions
+    landings: Landings
+    clocks: list[Clock]
+
+
+@dataclass(frozen=True, slots=True)
 class _Verification:
     run_dir: Path
     truth: Truth
     patience: Patience
-    series: TimeSeriesReader
-    archive: ArchiveReader
-    quarantine: QuarantineReader
-    alarms: AlarmReader
-    deadline_ms: int
+    readers: Readers
+
+    @property
+    def deadline_ms(self) -> int:
+        return deadline(self.truth, self.patience)
+
+    @property
+    def quarantined(self) -> Bools:
+        if self.readers.quarantine is None:
+            return np.zeros(len(self.truth.outcome), dtype=np.bool_)
+        return self.readers.quarantine.quarantined
+
+    @property
+    def refused(self) -> Refused:
+        quarantine = self.readers.quarantine
+        return Refused() if quarantine is None else quarantine.refused()
+
+    @property
+    def transitions(self) -> list[Transition]:
+        return [] if self.readers.alarms is None else self.readers.alarms.transitions
+
+    @property
+    def asked(self) -> Scenario:
+        """The scenario with what can be asked of the run."""
+        return self.truth.scenario.model_copy(update={"expect": self.readers.expect})
 
     async def wait(self, progress: Callable[[str], None]) -> None:
         """Looks until everything is there and settled, or its time is over."""
-        truth = self.truth
+        truth, told = self.truth, self.readers
         said = ""
         while True:
-            await self.quarantine.poll()
-            rows, first_ms = await self.series.count()
+            rows, first_ms = (0, None) if told.series is None else await told.series.count()
             # By the target's clock a run may have begun before it did by the simulator's.
             since_ms = min(truth.run.start_ms, first_ms or truth.run.start_ms)
-            self.alarms.since_ms = self.archive.since_ms = since_ms
-            await self.alarms.poll()
-            await self.archive.poll()
-            archived, refused = self.archive.landed(), self.quarantine.refused()
-            wanted = int((truth.must_land & ~self.quarantine.quarantined).sum())
+            if told.alarms is not None:
+                told.alarms.since_ms = since_ms
+            if told.archive is not None:
+                told.archive.since_ms = since_ms
+            for reader in (told.quarantine, told.alarms, told.archive):
+                if reader is not None:
+                    await reader.poll()
+            missing = self._missing(rows)
             now_ms = time.time() * 1000
-            landed = rows >= wanted and not archived.lost and not refused.missing
-            over = now_ms > self.deadline_ms
+            landed, over = not any(missing.values()), now_ms > self.deadline_ms
             settled = now_ms > truth.last_acked_ms + self.patience.settle_s * 1000
-            alarms_due_ms = still_due_ms(truth.scenario, truth.run, self.alarms.transitions)
-            alarmed = now_ms > alarms_due_ms
+            alarmed = now_ms > still_due_ms(self.asked, truth.run, self.transitions)
             if ((landed and settled) or over) and alarmed:
                 return
-            text = self._waiting_for(rows, wanted, landed=landed or over, alarmed=alarmed)
+            text = _waiting_for({} if over else missing, alarmed=alarmed)
             if text != said:
                 progress(text)
                 said = text
             await asyncio.sleep(self.patience.poll_s)
 
-    def _waiting_for(self, rows: int, wanted: int, *, landed: bool, alarmed: bool) -> str:
-        if not landed:
-            archived, refused = self.archive.landed(), self.quarantine.refused()
-            return (
-                f"waiting for readings: {max(0, wanted - rows):,} to Timestream, "
-                f"{archived.lost:,} to the archive, {refused.missing:,} to quarantine"
-            )
-        if not alarmed:
-            return "all landed; waiting for alarms to fire and recover"
-        return "all landed; waiting until copies would have landed, too"
+    def _missing(self, rows: int) -> dict[str, int]:
+        """How many readings are not there yet, by where they must be."""
+        truth, told = self.truth, self.readers
+        missing = {}
+        if told.series is not None:
+            wanted = int((truth.must_land & ~self.quarantined).sum())
+            missing["Timestream"] = max(0, wanted - rows)
+        if told.archive is not None:
+            missing["the archive"] = told.archive.landed().lost
+        if told.quarantine is not None:
+            missing["quarantine"] = told.quarantine.refused().missing
+        return missing
 
-    async def conclude(self, *, probed: bool) -> Verdict:
-        """Compares and judges."""
-        truth = self.truth
-        scenario, run = truth.scenario, truth.run
-        landings = await landing.gather(self.run_dir, truth, self.series, self.archive)
+    async def _compared(self, progress: Callable[[str], None]) -> _Comparison:
+        """What landed where and when, and which readings are not as they should be."""
+        while True:
+            await self.wait(progress)
+            told, landed = self.readers, {}
+            landings, clocks = await self._timed()
+            found = Exceptions() if told.archive is None else told.archive.exceptions()
+            if told.series is not None:
+                landed["timeseries"] = await timeseries.reconcile(
+                    self.truth, self.quarantined, told.series, found
+                )
+            if told.archive is not None:
+                landed["archive"] = told.archive.landed()
+            # Rows that may be there or not can make up the number of those that must be.
+            lost = any(one.lost for one in landed.values())
+            if not lost or time.time() * 1000 > self.deadline_ms:
+                return _Comparison(landed, found, landings, clocks)
+            await asyncio.sleep(self.patience.poll_s)
+
+    async def _timed(self) -> tuple[Landings, list[Clock]]:
+        """When readings landed; puts what is late on the clock that stamps what lands."""
+        truth, told = self.truth, self.readers
+        landings = await landing.gather(self.run_dir, truth, told.series, told.archive)
         clocks = landing.clocks(
-            landings, ledger.slices(self.run_dir), acked_after=run.transport == "kinesis"
+            landings, ledger.slices(self.run_dir), acked_after=truth.run.transport == "kinesis"
         )
+        for store in (told.series, told.archive):
+            if store is not None:
+                store.deadline_ms = self.deadline_ms + _ahead_ms(clocks)
+        return landings, clocks
+
+    async def conclude(self, progress: Callable[[str], None]) -> Verdict:
+        """Waits, compares and judges."""
+        truth, told = self.truth, self.readers
+        scenario, run = truth.scenario, truth.run
+        compared = await self._compared(progress)
+        found, landings, clocks = compared.found, compared.landings, compared.clocks
         landing.save(self.run_dir, landings, clocks)
-        # The target stamps what it writes by its own clock: the run's times are put on that.
-        ahead_ms = round(float(np.median([clock.corrected_ms for clock in clocks] or [0.0])))
-        self.series.deadline_ms = self.archive.deadline_ms = self.deadline_ms + ahead_ms
-        found = self.archive.exceptions()
-        landed = {
-            "timeseries": await timeseries.reconcile(
-                truth, self.quarantine.quarantined, self.series, found
-            ),
-            "archive": self.archive.landed(),
-        }
         exceptions.save(self.run_dir, await asyncio.to_thread(found.resolved, truth, self.run_dir))
-        open_readings = unknown.gather(truth, found.unknown_rows, self.archive)
+        open_readings = unknown.gather(truth, found.unknown_rows, told.archive)
         unknown.save(self.run_dir, open_readings)
-        refused = self.quarantine.refused()
         since = landing.latencies(landings, clocks)
-        latency_ms = await self.series.latency_ms()
+        latency_ms = {} if told.series is None else await told.series.latency_ms()
         if any(clock.corrected_ms for clock in clocks):
             latency_ms = since["timeseries"].get("from_event", latency_ms)
         order = landing.orders(landings)
         complete = truth.released_all and not _unsent(truth)
         rate = measure_rate(truth, complete=complete)
-        on_target = replace(run, start_ms=run.start_ms + ahead_ms)
-        judged = outcomes(scenario, on_target, self.alarms.transitions)
+        on_target = replace(run, start_ms=run.start_ms + _ahead_ms(clocks))
+        judged = outcomes(self.asked, on_target, self.transitions)
         failed = truth.count(FAILED)
         checks = judge(
-            scenario.expect,
+            told.expect,
             complete=complete,
             failed=failed,
-            landed=landed,
-            refused=refused,
-            unreadable=self.archive.unreadable,
-            latency_ms=latency_ms,
+            landed=compared.landed,
+            refused=None if told.quarantine is None else self.refused,
+            unreadable={} if told.archive is None else told.archive.unreadable,
+            latency_ms=latency_ms if told.timed else None,
             rate=rate,
             alarms=judged,
-            probed=probed,
-            archive_latency_ms=since["archive"].get("from_ack", {}),
+            probed=told.probed,
+            archive_latency_ms=(
+                None if told.archive is None else since["archive"].get("from_ack", {})
+            ),
             order=order,
         )
         return Verdict(
@@ -212,13 +246,14 @@ class _Verification:
             acked=truth.count(ACKED),
             failed=failed,
             unknown=truth.count(UNKNOWN),
-            landed=landed,
-            refused=refused,
+            landed=compared.landed,
+            refused=self.refused,
             landing_latency_ms=latency_ms,
             rate=rate,
             alarms=judged,
             checks=checks,
             notes=[*self._notes(), *_clock_notes(clocks)],
+            not_checked=told.not_checked,
             unknown_landed=unknown.landed(open_readings),
             timed=len(landings),
             latency_ms=since,
@@ -228,12 +263,25 @@ class _Verification:
         )
 
     def _notes(self) -> list[str]:
-        notes = []
-        if self.archive.foreign:
-            notes.append(
-                f"{self.archive.foreign:,} lines of the archive are not of this run; not judged"
-            )
-        return notes
+        archive = self.readers.archive
+        if archive is None or not archive.foreign:
+            return []
+        return [f"{archive.foreign:,} lines of the archive are not of this run; not judged"]
+
+
+def _waiting_for(missing: dict[str, int], *, alarmed: bool) -> str:
+    if any(missing.values()):
+        return "waiting for readings: " + ", ".join(
+            f"{count:,} to {where}" for where, count in missing.items()
+        )
+    if not alarmed:
+        return "all landed; waiting for alarms to fire and recover"
+    return "all landed; waiting until copies would have landed, too"
+
+
+def _ahead_ms(clocks: Sequence[Clock]) -> int:
+    """How far the target's clock is ahead of the simulator's, in the middle of its processes."""
+    return round(float(np.median([clock.corrected_ms for clock in clocks] or [0.0])))
 
 
 def _clock_notes(clocks: Sequence[Clock]) -> list[str]:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetcast.verify.exceptions import Exceptions
-from fleetcast.verify.truth import ACKED, MODULUS, SEQ_MODULUS, UNKNOWN, Bools, Ints
+from fleetcast.verify.history import UNKNOWN
+from fleetcast.verify.truth import MODULUS, SEQ_MODULUS, Bools, Ints, kept_ms
 from fleetcast.verify.verdict import Landed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
+    from fleetcast.verify.compared import Compared
     from fleetcast.verify.truth import TrueRow, Truth
     from stack.outputs import StackOutputs
 
@@ -70,12 +72,16 @@ class TimeSeriesReader:
 
     Attributes:
         deadline_ms: As above.
+        strangers: Whether rows of devices that are none of the run's may be among its rows.
     """
+
+    strangers = False
 
     def __init__(self, client: Any, outputs: StackOutputs, run_id: str, deadline_ms: int) -> None:
         self._client = client
-        self._table = f"{_name(outputs.timeseries_database)}.{_name(outputs.timeseries_table)}"
-        self._where = f"run = {_text(run_id)}"
+        self._table = f"{name_of(outputs.timeseries_database)}.{name_of(outputs.timeseries_table)}"
+        self._where = f"run = {text_of(run_id)}"
+        self._ms = "to_milliseconds(time)"
         self.deadline_ms = deadline_ms
 
     @property
@@ -96,7 +102,7 @@ class TimeSeriesReader:
         """From a reading's timestamp to its row: p50, p95, p99 and max; empty without rows."""
         if "run" not in await self._columns():
             return {}
-        age = "processed_ms - to_milliseconds(time)"
+        age = f"processed_ms - {self._ms}"
         percentiles = ", ".join(f"approx_percentile({age}, {p})" for p in ("0.5", "0.95", "0.99"))
         sql = f"SELECT {percentiles}, max({age}) FROM {self._table} WHERE {self._where}"  # noqa: S608
         row = await anext(self._rows(sql))
@@ -124,7 +130,7 @@ class TimeSeriesReader:
                 for first in range(0, len(devices), DEVICES_PER_QUERY)
             ]
         for some in lists:
-            among = f" AND device IN ({', '.join(map(_text, some))})" if some else ""
+            among = f" AND device IN ({', '.join(map(text_of, some))})" if some else ""
             sql = (
                 f"SELECT device, seq, {arrived}, processed_ms FROM {self._table} "  # noqa: S608 - quoted
                 f"WHERE {self._where}{among}"
@@ -142,10 +148,12 @@ class TimeSeriesReader:
         columns = await self._columns()
         if "run" not in columns:
             return []
-        extra = " + ".join(f"count({_name(column)})" for column in self._foreign(columns, signals))
+        extra = " + ".join(
+            f"count({name_of(column)})" for column in self._foreign(columns, signals)
+        )
         sql = (
             f"SELECT device, class, site, count(*), min(seq), max(seq), "  # noqa: S608 - quoted
-            f"sum({_checksum(signals, columns)}), {extra or '0'}, "
+            f"sum({_checksum(signals, columns, self._ms)}), {extra or '0'}, "
             f"sum(CASE WHEN {self._late} THEN 1 ELSE 0 END) "
             f"FROM {self._table} WHERE {self._where} GROUP BY device, class, site"
         )
@@ -167,12 +175,12 @@ class TimeSeriesReader:
         there = [name for name, _ in signals if name in columns]
         foreign = self._foreign(columns, signals)
         selected = ", ".join(
-            ["device", "class", "site", "seq", "to_milliseconds(time)",
+            ["device", "class", "site", "seq", self._ms,
              f"CASE WHEN {self._late} THEN 1 ELSE 0 END",
-             *map(_name, there), *map(_name, foreign)]
+             *map(name_of, there), *map(name_of, foreign)]
         )  # fmt: skip
         for first in range(0, len(devices), DEVICES_PER_QUERY):
-            some = ", ".join(map(_text, devices[first : first + DEVICES_PER_QUERY]))
+            some = ", ".join(map(text_of, devices[first : first + DEVICES_PER_QUERY]))
             sql = (
                 f"SELECT {selected} FROM {self._table} "  # noqa: S608 - quoted
                 f"WHERE {self._where} AND device IN ({some})"
@@ -190,8 +198,8 @@ class TimeSeriesReader:
                     late=row[5] == "1",
                 )
 
-    @staticmethod
-    def _foreign(columns: set[str], signals: Sequence[tuple[str, int]]) -> list[str]:
+    def _foreign(self, columns: set[str], signals: Sequence[tuple[str, int]]) -> list[str]:
+        """Columns of signals that the scenario does not have."""
         return sorted(columns - _OWN_COLUMNS - {name for name, _ in signals})
 
     async def _columns(self) -> set[str]:
@@ -218,7 +226,7 @@ async def reconcile(
         reader: Answers for Timestream.
         exceptions: Is told which readings are not as they should be.
     """
-    signals = truth.signals()
+    signals = truth.signals(truth.asked.series)
     totals = await reader.totals(signals)
     expected = _expected(truth, quarantined)
     fleet = truth.fleet
@@ -232,7 +240,7 @@ async def reconcile(
             settled.add(device)
             unique += told.count
             late += told.late
-        else:
+        elif device >= 0 or not reader.strangers:
             differing.add(told.device)
     # A device that has a second row, of another class or site, is in both.
     for name in differing:
@@ -269,7 +277,8 @@ class _Expected:
 def _expected(truth: Truth, quarantined: Bools) -> _Expected:
     devices = truth.scenario.fleet.devices
     must = truth.must_land & ~quarantined
-    device, seq = truth.device_of, truth.seq_of
+    kept = truth.asked.series
+    device, seq = truth.device_of, kept_ms(truth.ts_ms, kept) if kept.by_time else truth.seq_of
     count = np.bincount(device[must], minlength=devices).astype(np.int64)
     first = np.full(devices, np.iinfo(np.int64).max, dtype=np.int64)
     last = np.full(devices, -1, dtype=np.int64)
@@ -278,15 +287,15 @@ def _expected(truth: Truth, quarantined: Bools) -> _Expected:
     np.maximum.at(last, device[must], seq[must])
     np.add.at(checksum, device[must], truth.checksum[must])
     unknown = np.zeros(devices, dtype=np.bool_)
-    unknown[device[truth.outcome == UNKNOWN]] = True
+    unknown[device[truth.left_open]] = True
     return _Expected(count, first, last, checksum, count > 0, unknown)
 
 
 def _agrees(told: DeviceTotals, device: int, truth: Truth, expected: _Expected) -> bool:
     return (
         not expected.open[device]
-        and told.kind == truth.fleet.class_name(device)
-        and told.site == truth.fleet.site_name(device)
+        and (told.kind == truth.fleet.class_name(device) or not truth.asked.series.kind)
+        and (told.site == truth.fleet.site_name(device) or not truth.asked.series.site)
         and told.count == expected.count[device]
         and told.first_seq == expected.first_seq[device]
         and told.last_seq == expected.last_seq[device]
@@ -307,9 +316,10 @@ def _by_row(
     true = {row.k: row for row in truth.rows(devices)}
     times: dict[int, int] = {}
     phantom = corrupted = late = 0
+    kept, may_land = truth.asked.series, truth.may_land
     for row in rows:
-        k = truth.number(row.device, row.seq)
-        if k not in true or truth.outcome[k] not in (ACKED, UNKNOWN) or truth.refusal[k]:
+        k = truth.landed_number(row.device, row.seq, kept)
+        if k not in true or not may_land[k]:
             phantom += 1
             if k in true:
                 found.add(STORE, "phantom", [k], _told(row))
@@ -321,7 +331,8 @@ def _by_row(
             found.unknown_rows.add(k)
         if times[k] > 1:
             found.add(STORE, "duplicated", [k], _told(row))
-        if not _same(row, true[k]):
+        # What a pipeline makes of a broken payload that it takes is its own.
+        if not truth.refusal[k] and not _same(row, true[k], kept):
             corrupted += 1
             found.add(STORE, "corrupted", [k], _told(row))
         if row.late:
@@ -347,34 +358,39 @@ def _told(row: LandedRow) -> str:
     return f"{row.ts_ms} {row.kind} {row.site} {row.signals}"
 
 
-def _same(row: LandedRow, true: TrueRow) -> bool:
+def _same(row: LandedRow, true: TrueRow, kept: Compared) -> bool:
+    signals = true.signals
+    if kept.signals is not None:
+        signals = {name: value for name, value in signals.items() if name in kept.signals}
     return (
-        row.ts_ms == true.ts_ms
-        and row.kind == true.kind
-        and row.site == true.site
-        and row.signals == true.signals
+        row.ts_ms == (true.ts_ms - true.ts_ms % kept.unit_ms if kept.unit_ms else 0)
+        and (row.kind == true.kind or not kept.kind)
+        and (row.site == true.site or not kept.site)
+        and row.signals == signals
         and not row.extra
     )
 
 
-def _checksum(signals: Sequence[tuple[str, int]], columns: set[str]) -> str:
+def _checksum(signals: Sequence[tuple[str, int]], columns: set[str], ms: str) -> str:
     """`truth.checksums` in Timestream's SQL."""
-    content = f"mod(to_milliseconds(time), {MODULUS})"
+    content = f"mod({ms}, {MODULUS})"
     for index, (name, decimals) in enumerate(signals):
         if name in columns:
-            scaled = f"CAST(round({_name(name)} * {10**decimals}) AS BIGINT)"
+            scaled = f"CAST(round({name_of(name)} * {10**decimals}) AS BIGINT)"
             content += (
-                f" + CASE WHEN {_name(name)} IS NULL THEN 0 ELSE "
+                f" + CASE WHEN {name_of(name)} IS NULL THEN 0 ELSE "
                 f"{2 * index + 3} * ({MODULUS} + mod({scaled}, {MODULUS})) END"
             )
     return f"({content}) * (mod(seq, {SEQ_MODULUS}) + 1)"
 
 
-def _name(name: str) -> str:
+def name_of(name: str) -> str:
+    """A name as SQL quotes it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: str) -> str:
+def text_of(value: str) -> str:
+    """A text as SQL quotes it."""
     return "'" + value.replace("'", "''") + "'"
 
 

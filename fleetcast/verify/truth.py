@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fleetcast.errors import UsageError
+from fleetcast.verify.compared import STACK
 from fleetcast.verify.history import ACKED, FAILED, NOT_SENT, UNKNOWN, Bools, History, Ints
 from simulator.codec import Encoder
 from simulator.faults import REASONS
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fleetcast.verify.compared import Asked, Compared
     from simulator.fleet import Block
     from simulator.scenario import RunInfo, Scenario
 
@@ -36,6 +39,8 @@ TOLD_BY_HASH = 150_000
 # Of the checksum; see `checksums`.
 MODULUS = 1_000_003
 SEQ_MODULUS = 997
+# Milliseconds around a run's start in which timestamps can be: 17 years.
+_SPAN = 2**39
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,8 @@ class Truth:
         scenario: What was driven.
         run: Which run.
         history: Its ledger.
-        key: The signing key, for the payloads.
+        key: The signing key, for the payloads; None where they are not signed.
+        asked: What can be asked of them where they land.
 
     Attributes:
         sends: How often each reading is sent.
@@ -67,19 +73,31 @@ class Truth:
         open_copies: How many are of unknown outcome.
         refusal: Reason that a reading must be refused with, an index into `reasons`; 0 is none.
         reasons: Reasons; the first is empty.
-        checksum: Checksum of the reading's content, see `checksums`.
+        checksum: Checksum of the reading's content in the time series, see `checksums`.
+        fields_checksum: The same in an archive of lines of its own; empty where there is none.
+        ts_ms: Timestamps, epoch milliseconds; empty where readings are told by their seq.
         last_acked_ms: When the last acknowledgement came, epoch milliseconds.
 
     Raises:
         UsageError: the ledger is not one of this scenario.
     """
 
-    def __init__(self, scenario: Scenario, run: RunInfo, history: History, key: bytes) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        run: RunInfo,
+        history: History,
+        key: bytes | None,
+        asked: Asked = STACK,
+    ) -> None:
         self.scenario = scenario
+        self.asked = asked
         self.run = run
         self.history = history
         whole = (0, scenario.fleet.devices)
-        self.fleet = Fleet(scenario, replace(run, devices_slice=whole))
+        self.fleet = Fleet(
+            scenario, replace(run, devices_slice=whole), shapes_refused=asked.refuses is None
+        )
         total = self.fleet.total
         numbers = _numbers(history, total, scenario)
         copies = {
@@ -98,11 +116,18 @@ class Truth:
         acked_ns = int(history.acked_ns.max()) if len(history) else 0
         self.last_acked_ms = (acked_ns or run.start_ms * 1_000_000) // 1_000_000
         self.reasons = REASONS
+        self._refuses = np.array(
+            [asked.refuses is None or reason in asked.refuses for reason in REASONS]
+        )
         self.refusal: NDArray[np.uint8] = np.zeros(total, dtype=np.uint8)
         self.checksum: Ints = np.zeros(total, dtype=np.int64)
+        self.fields_checksum: Ints = np.zeros(total if asked.fields else 0, dtype=np.int64)
+        by_time = asked.series.by_time or (asked.fields is not None and asked.fields.by_time)
+        self.ts_ms: Ints = np.zeros(total if by_time else 0, dtype=np.int64)
         payload = np.zeros(self._released, dtype=np.int64)
         self._by_sha256: dict[str, int] = {}
         self._delay_s: dict[int, float] = {}
+        self._in_time: dict[int, tuple[Ints, Ints]] = {}
         encoder = Encoder(self.fleet, key)
         for block in self.fleet.blocks(0, self._released):
             self._learn(block, encoder.encode(block), payload)
@@ -115,21 +140,23 @@ class Truth:
         self._payloads_in_order = payload[self._by_payload]
 
     @classmethod
-    def of_run(cls, run_dir: Path, key: bytes) -> Truth:
+    def of_run(cls, run_dir: Path, key: bytes | None, asked: Asked = STACK) -> Truth:
         """The truth of a run in its folder.
 
         Raises:
             UsageError: the folder holds no run, or no ledger of it.
         """
         scenario, run = load_run(run_dir)
-        return cls(scenario, run, History.of_run(run_dir), key)
+        return cls(scenario, run, History.of_run(run_dir), key, asked)
 
     def _learn(self, block: Block, payloads: list[bytes], hashes: Ints) -> None:
         k = block.k
         hashes[k] = payload_hashes(payloads)
-        self.checksum[k] = checksums(
-            block.seq, block.ts_ms, [(block.values[n], d) for n, d in self.signals()]
-        )
+        self.checksum[k] = self._checksums(block, self.asked.series)
+        if self.asked.fields is not None:
+            self.fields_checksum[k] = self._checksums(block, self.asked.fields)
+        if len(self.ts_ms):
+            self.ts_ms[k] = block.ts_ms
         if block.refusal is not None:
             self.refusal[k] = block.refusal
         if block.sends is not None:
@@ -141,15 +168,43 @@ class Truth:
             if len(payload) > TOLD_BY_HASH:
                 self._by_sha256[hashlib.sha256(payload).hexdigest()] = int(k[index])
 
-    def signals(self) -> list[tuple[str, int]]:
-        """(name, decimals) of every signal, in the order in which the checksum takes them."""
-        return [(name, self.fleet.decimals[name]) for name in self.fleet.signal_names]
+    def _checksums(self, block: Block, kept: Compared) -> Ints:
+        ts_ms = kept_ms(block.ts_ms, kept)
+        values = [(block.values[name], decimals) for name, decimals in self.signals(kept)]
+        return checksums(ts_ms if kept.by_time else block.seq, ts_ms, values)
+
+    def signals(self, kept: Compared | None = None) -> list[tuple[str, int]]:
+        """(name, decimals) of every signal that is kept, in the order of the checksum."""
+        names = self.fleet.signal_names
+        if kept is not None and kept.signals is not None:
+            names = [name for name in names if name in kept.signals]
+        return [(name, self.fleet.decimals[name]) for name in names]
 
     @property
     def must_land(self) -> Bools:
         """Readings that have to be in the time series: acknowledged, and not to be refused."""
         must: Bools = (self.outcome == ACKED) & (self.refusal == 0)
         return must
+
+    @property
+    def must_refuse(self) -> Bools:
+        """Readings that are surely refused, if they arrive."""
+        sure: Bools = (self.refusal > 0) & self._refuses[self.refusal]
+        return sure
+
+    @property
+    def may_land(self) -> Bools:
+        """Readings that may be in the time series."""
+        may: Bools = (
+            (self.outcome == ACKED) | (self.outcome == UNKNOWN)
+        ) & ~self.must_refuse  # fmt: skip
+        return may
+
+    @property
+    def left_open(self) -> Bools:
+        """Readings that may be in the time series or not: neither is wrong."""
+        may: Bools = self.may_land & ~self.must_land
+        return may
 
     @property
     def device_of(self) -> Ints:
@@ -204,6 +259,55 @@ class Truth:
         """The number of a reading by its device and seq; -1 where the fleet has no such reading."""
         return self.fleet.number(device, seq)
 
+    def numbers_at(self, devices: Sequence[str], ts_ms: Ints, kept: Compared) -> Ints:
+        """The numbers of readings by their devices and timestamps; -1 where there is none.
+
+        Args:
+            devices: Names, as many as there are timestamps.
+            ts_ms: Epoch milliseconds, shape (n,).
+            kept: To what the store keeps timestamps.
+
+        Raises:
+            UsageError: the run has two readings of a device that are alike in this.
+        """
+        ordered, keys = self._by_time(kept)
+        known = self._device_numbers
+        device = np.array([known.get(name, -1) for name in devices], dtype=np.int64)
+        wanted = device * _SPAN + np.clip(ts_ms - self._base_ms, 0, _SPAN - 1)
+        if not len(keys):
+            return np.full(len(wanted), -1, dtype=np.int64)
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where((keys[at] == wanted) & (device >= 0), ordered[at], -1).astype(np.int64)
+
+    @cached_property
+    def _device_numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.fleet.device_ids)}
+
+    @property
+    def _base_ms(self) -> int:
+        return self.run.start_ms - _SPAN // 2
+
+    def _by_time(self, kept: Compared) -> tuple[Ints, Ints]:
+        """(numbers of the readings, device and time as one number), in the latter's order."""
+        if kept.unit_ms not in self._in_time:
+            times = kept_ms(self.ts_ms[: self._released], kept)
+            keys = self.device_of[: self._released] * _SPAN + times - self._base_ms
+            order = np.argsort(keys, kind="stable")
+            keys = keys[order]
+            if (np.diff(keys) == 0).any():
+                raise UsageError(
+                    f"run {self.run.id}: a device has readings within {kept.unit_ms} ms, so that "
+                    "their times do not tell them apart: map the seq"
+                )
+            self._in_time[kept.unit_ms] = (order, keys)
+        return self._in_time[kept.unit_ms]
+
+    def landed_number(self, device: str, number: int, kept: Compared) -> int:
+        """The number of a reading by its device and its seq, or its time where that tells it."""
+        if not kept.by_time:
+            return self.number(device, number)
+        return int(self.numbers_at([device], np.array([number], dtype=np.int64), kept)[0])
+
     def rows(self, devices: Iterable[int]) -> Iterator[TrueRow]:
         """The readings of some devices, by their numbers, as they were generated."""
         wanted = np.zeros(self.scenario.fleet.devices, dtype=np.bool_)
@@ -222,6 +326,13 @@ class Truth:
                     int(block.ts_ms[index]),
                     {name: float(block.values[name][index]) for name in kind.signals},
                 )
+
+
+def kept_ms(ts_ms: Ints, kept: Compared) -> Ints:
+    """Timestamps as a store keeps them; zeros where it keeps none. Shape as given."""
+    if not kept.unit_ms:
+        return np.zeros_like(ts_ms)
+    return ts_ms - ts_ms % kept.unit_ms
 
 
 def checksums(seq: Ints, ts_ms: Ints, signals: list[tuple[NDArray[np.float64], int]]) -> Ints:

@@ -25,13 +25,13 @@ FILE_NAME = "unknown.parquet"
 STORES = ("timeseries", "archive")
 
 
-def gather(truth: Truth, rows: Collection[int], archive: ArchiveReader) -> pa.Table:
+def gather(truth: Truth, rows: Collection[int], archive: ArchiveReader | None) -> pa.Table:
     """Readings of which no copy was acknowledged and one may have been taken, by rising k.
 
     Args:
         truth: What was sent.
         rows: Numbers of those that have a row in Timestream.
-        archive: What S3 has.
+        archive: What S3 has; None where nobody looked.
 
     Returns:
         Columns k, device, seq, and whether it is there for each of `STORES`.
@@ -44,7 +44,9 @@ def gather(truth: Truth, rows: Collection[int], archive: ArchiveReader) -> pa.Ta
             "device": devices.take(pa.array(truth.fleet.devices_in_turn(numbers))),
             "seq": numbers // truth.scenario.fleet.devices,
             "timeseries": np.isin(numbers, np.fromiter(rows, np.int64)),
-            "archive": archive.there[numbers],
+            "archive": np.zeros(len(numbers), np.bool_)
+            if archive is None
+            else archive.there[numbers],
         }
     )
 

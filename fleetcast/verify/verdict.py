@@ -165,13 +165,22 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class NotChecked:
+    """One thing that could not be asked of the run, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """All of it.
 
-    `landed` is by store: `timeseries` and `archive`; `unknown_landed` is how many readings of unknown
-    outcome each has. `latency_ms` is by store, then by what it
-    counts from (`from_event`, `from_ack`), then by percentile; `timed` is of how many acknowledged
-    readings it, `slowest` and `order` are. `order` is by where: `sent`, `stream` and the stores.
+    `landed` is by store: `timeseries` and `archive`, as far as they were looked at;
+    `unknown_landed` is how many readings of unknown outcome each has. `latency_ms` is by store, then by
+    what it counts from (`from_event`, `from_ack`), then by percentile; `timed` is of how many
+    acknowledged readings it, `slowest` and `order` are. `order` is by where: `sent`, `stream` and
+    the stores.
     """
 
     run_id: str
@@ -198,6 +207,7 @@ class Verdict:
     slowest: list[SlowDevice] = field(default_factory=list)
     order: dict[str, Order] = field(default_factory=dict)
     clocks: list[Clock] = field(default_factory=list)
+    not_checked: list[NotChecked] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The verdict for a person."""
@@ -246,7 +256,12 @@ class Verdict:
             f"FAILED      {check.name}: {check.detail}" for check in self.checks if not check.ok
         ]
         passed = sum(check.ok for check in self.checks)
-        lines.append(f"verdict     {self.verdict} ({passed} of {len(self.checks)} checks hold)")
+        lines += [f"not checked {one.name}: {one.why}" for one in self.not_checked]
+        names = ", ".join(one.name for one in self.not_checked)
+        but = f"; not checked: {names}" if names else ""
+        lines.append(
+            f"verdict     {self.verdict} ({passed} of {len(self.checks)} checks hold{but})"
+        )
         return lines
 
     def _timing_lines(self) -> list[str]:
@@ -302,6 +317,7 @@ def read_verdict(run_dir: Path) -> Verdict:
         told["refused"] = Refused(**told["refused"])
         told["rate"] = Rate(**told["rate"])
         told["alarms"] = [AlarmOutcome(**value) for value in told["alarms"]]
+        told["not_checked"] = [NotChecked(**value) for value in told.get("not_checked", ())]
         told["checks"] = [Check(**value) for value in told["checks"]]
         told["slowest"] = [SlowDevice(**value) for value in told.get("slowest", ())]
         told["order"] = {name: Order(**value) for name, value in told.get("order", {}).items()}

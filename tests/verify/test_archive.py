@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetcast.verify import exceptions
-from fleetcast.verify.archive import ArchiveReader
+from fleetcast.verify.archive import ArchivePlace, ArchiveReader
 from fleetcast.verify.verdict import Landed
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 def reader_of(cloud: Any, run: Any, *, late_after_s: float = 3600) -> ArchiveReader:
     deadline_ms = int((time.time() + late_after_s) * 1000)
-    return ArchiveReader(cloud.clients["s3"], cloud.outputs, run.truth, deadline_ms)
+    return ArchiveReader(
+        cloud.clients["s3"], ArchivePlace.of_stack(cloud.outputs), run.truth, deadline_ms
+    )
 
 
 async def look(cloud: Any, run: Any, **more: Any) -> Landed:

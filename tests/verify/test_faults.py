@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fleetcast.verify import verify_run
-from fleetcast.verify.reconcile import Patience
+from fleetcast.verify.readers import Patience
 from simulator.scenario import Scenario
 from stack.processor.quarantine import message
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetcast.verify import landing, verify_run
-from fleetcast.verify.archive import ArchiveReader
+from fleetcast.verify.archive import ArchivePlace, ArchiveReader
 from fleetcast.verify.landing import Landings
 from fleetcast.verify.quantiles import by_group, named
-from fleetcast.verify.reconcile import Patience
+from fleetcast.verify.readers import Patience
 from fleetcast.verify.timeseries import TimeSeriesReader
 from fleetcast.verify.verdict import Clock, Order
 
@@ -236,7 +236,9 @@ async def test_lines_that_passed_others_of_their_device_are_counted(
     await cloud.put_object([*lines, lines[5]])
     client, outputs = cloud.clients["timestream-query"], cloud.outputs
     deadline_ms = run.info.start_ms + 60_000
-    archive = ArchiveReader(cloud.clients["s3"], outputs, run.truth, deadline_ms)
+    archive = ArchiveReader(
+        cloud.clients["s3"], ArchivePlace.of_stack(outputs), run.truth, deadline_ms
+    )
     await archive.poll()
     series = TimeSeriesReader(client, outputs, run.info.id, deadline_ms)
     found = landing.orders(await landing.gather(run.folder, run.truth, series, archive))

@@ -10,7 +10,7 @@ import pytest
 from fleetcast.errors import TargetError
 from fleetcast.target import Target
 from fleetcast.verify import verify_run
-from fleetcast.verify.reconcile import Patience
+from fleetcast.verify.readers import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable

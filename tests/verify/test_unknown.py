@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fleetcast.verify import unknown, verify_run
-from fleetcast.verify.reconcile import Patience
+from fleetcast.verify.readers import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,303 @@
+"""A pipeline as its file describes it: where readings go in, and where they must be found again."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from simulator.faults import REASONS
+from simulator.scenario.checks import known_alarm
+from simulator.units import PositiveDuration
+
+_ARN = re.compile(r"arn:aws[a-z-]*:kinesis:([a-z0-9-]+):(\d{12}):stream/([\w.-]+)")
+_NAMED = re.compile(r"[\w.-]{1,128}")
+_PREFIX_PART = re.compile(r"%(.?)")
+_STEP = re.compile(r"([^.\[\]]+)((?:\[\d+\])*)")
+Text = Annotated[str, Field(min_length=1, max_length=1024)]
+Unit = Literal["ms", "s"]
+# How long a unit of time is, in milliseconds.
+UNIT_MS: dict[str, int] = {"ms": 1, "s": 1000}
+Path = tuple[str | int, ...]
+
+
+def path_of(text: str) -> Path:
+    """The steps of a path into JSON: `$.sensor.id` and `sensor.id` are alike, `a[0].b` has an index.
+
+    Raises:
+        ValueError: it is none.
+    """
+    steps: list[str | int] = []
+    for part in text.removeprefix("$.").split("."):
+        match = _STEP.fullmatch(part)
+        if match is None:
+            raise ValueError(f"{text!r} is no path: write one such as sensor.id or values[0].t")
+        steps.append(match[1])
+        steps += [int(number) for number in re.findall(r"\d+", match[2])]
+    return tuple(steps)
+
+
+def _is_path(text: str) -> str:
+    path_of(text)
+    return text
+
+
+JsonPath = Annotated[str, AfterValidator(_is_path)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Identity(_Model):
+    """Where that lies by which a reading is told from all others.
+
+    The device, and with it the reading's seq or its time; and the run or the time, which tell the
+    readings of one run from those of another.
+    """
+
+    time_unit: Unit = "ms"
+
+    def names(self) -> dict[str, str]:
+        """Field to column or path, of those that are given; measures as `measures.NAME`."""
+        told = self.model_dump(by_alias=True, exclude={"time_unit"}, exclude_none=True)
+        measures = told.pop("measures")
+        return {**told, **{f"measures.{name}": place for name, place in measures.items()}}
+
+    def _tells_apart(self, device: str | None, sequence: str | None, time: str | None,
+                     run: str | None) -> None:  # fmt: skip
+        if device is None:
+            raise ValueError("device: is missing: without it readings cannot be told apart")
+        if sequence is None and time is None:
+            raise ValueError(
+                "sequence: the readings of a device cannot be told apart: say where their seq lies "
+                "(sequence), or their timestamp (time)"
+            )
+        if run is None and time is None:
+            raise ValueError(
+                "run: the readings of two runs cannot be told apart: say where the run's id lies "
+                "(run), or the readings' timestamp (time)"
+            )
+        seen: dict[str, str] = {}
+        for field, place in self.names().items():
+            if place in seen:
+                raise ValueError(f"{field}: {place!r} is {seen[place]} already")
+            seen[place] = field
+
+
+class Columns(_Identity):
+    """Columns of a table. What is not given is not compared.
+
+    Attributes:
+        device: The device.
+        sequence: Its reading's seq, a number or a text of one.
+        time: The reading's timestamp: Timestream's own `time`, where the pipeline puts it there, or
+            a column with a time or a number.
+        time_unit: Unit of that number; also what a time is kept to.
+        run: The run's id.
+        kind: The class.
+        site: The site.
+        written: When the row was written, a time or epoch milliseconds.
+        measures: Signal to column.
+    """
+
+    device: Text | None = None
+    sequence: Text | None = None
+    time: Text | None = None
+    run: Text | None = None
+    kind: Annotated[Text | None, Field(alias="class")] = None
+    site: Text | None = None
+    written: Text | None = None
+    measures: dict[Text, Text] = {}
+
+    @model_validator(mode="after")
+    def _identified(self) -> Self:
+        self._tells_apart(self.device, self.sequence, self.time, self.run)
+        return self
+
+
+class Fields(_Identity):
+    """Paths into the JSON of a line. What is not given is not compared.
+
+    Attributes:
+        device: The device.
+        sequence: Its reading's seq, a number or a text of one.
+        time: The reading's timestamp: a number, or a text in ISO 8601.
+        time_unit: Unit of that number; also what a text is kept to.
+        run: The run's id.
+        measures: Signal to path.
+    """
+
+    device: JsonPath | None = None
+    sequence: JsonPath | None = None
+    time: JsonPath | None = None
+    run: JsonPath | None = None
+    measures: dict[Text, JsonPath] = {}
+
+    @model_validator(mode="after")
+    def _identified(self) -> Self:
+        self._tells_apart(self.device, self.sequence, self.time, self.run)
+        return self
+
+
+class TimeSeries(_Model):
+    """A Timestream table with a row for each reading."""
+
+    database: Text
+    table: Text
+    columns: Columns
+
+
+class Archive(_Model):
+    """Objects in S3.
+
+    Attributes:
+        bucket: Where they lie.
+        prefix: What their keys begin with. `%Y %m %d %H` are year, month, day and hour, UTC, of a
+            record's arrival, as Firehose writes them.
+        format: `lines` are ended by line feeds; `json` are objects one after the other.
+        compression: `auto` goes by an object's first bytes and its name.
+        fields: Where a line of the pipeline's own has what tells the reading. Without it each
+            line is the payload as it was sent, and is compared as bytes.
+    """
+
+    bucket: Text
+    prefix: str = ""
+    format: Literal["lines", "json"] = "lines"
+    compression: Literal["auto", "gzip", "none"] = "auto"
+    fields: Fields | None = None
+
+    @field_validator("prefix")
+    @classmethod
+    def _times(cls, value: str) -> str:
+        wrong = [letter for letter in _PREFIX_PART.findall(value) if letter not in {*"YmdH"}]
+        if wrong:
+            raise ValueError(f"there is no %{wrong[0]}: known are %Y, %m, %d and %H")
+        return value
+
+
+class Quarantine(_Model):
+    """A queue of readings that the pipeline refused. Messages of a run are taken out of it.
+
+    Attributes:
+        queue: Its name or URL.
+        payload: Path to the payload in a message's JSON; the whole body where it is not given.
+        encoding: How the payload is written there.
+        refuses: Which kinds of broken readings the pipeline puts there, by their reasons. Others
+            may land or not.
+    """
+
+    queue: Text
+    payload: JsonPath | None = None
+    encoding: Literal["text", "base64"] = "text"
+    refuses: Annotated[list[str], Field(min_length=1)]
+
+    @field_validator("refuses")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        for reason in value:
+            if reason not in REASONS[1:]:
+                close = difflib.get_close_matches(reason, REASONS[1:], 1)
+                hint = f"did you mean {close[0]}?" if close else "known: " + ", ".join(REASONS[1:])
+                raise ValueError(f"there is no reason {reason!r}: {hint}")
+        return value
+
+
+class Pipeline(_Model):
+    """An AWS pipeline: where readings go in, and where they must be found again.
+
+    Attributes:
+        name: What runs and verdicts call it.
+        region: The AWS region.
+        stream: The Kinesis stream, its name or ARN.
+        signing_secret: Secret with the HMAC key; without it readings are not signed.
+        payload: A shape for the payloads of all classes that have none of their own, see
+            `simulator.templates`.
+        lands_within: Longest from an acknowledgement until a reading that is not there is lost.
+        settles_after: From the last acknowledgement until copies of readings have landed, too.
+        timeseries: The table that readings land in.
+        archive: The bucket that they land in.
+        quarantine: The queue of what is refused.
+        alarms: Alarms that scenarios know to the names of the pipeline's own.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    stream: Text
+    signing_secret: Text | None = None
+    payload: Any = None
+    lands_within: PositiveDuration = 120.0
+    settles_after: PositiveDuration = 10.0
+    timeseries: TimeSeries | None = None
+    archive: Archive | None = None
+    quarantine: Quarantine | None = None
+    alarms: dict[str, Text] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_arn(cls, value: Any) -> Any:
+        """The region, where the stream's ARN tells it."""
+        if isinstance(value, dict) and "region" not in value:
+            arn = _ARN.fullmatch(str(value.get("stream")))
+            return value if arn is None else {**value, "region": arn[1]}
+        return value
+
+    @field_validator("stream")
+    @classmethod
+    def _stream(cls, value: str) -> str:
+        if _ARN.fullmatch(value) is None and _NAMED.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is neither the name of a Kinesis stream nor an ARN of one")
+        return value
+
+    @field_validator("alarms")
+    @classmethod
+    def _alarms(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            known_alarm(name)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        arn = _ARN.fullmatch(self.stream)
+        if arn is not None and self.region != arn[1]:
+            raise ValueError(f"region: is {self.region}, and the stream's ARN says {arn[1]}")
+        if self.timeseries is None and self.archive is None:
+            raise ValueError(
+                "timeseries: there is neither timeseries nor archive: nothing could be verified"
+            )
+        if self.lands_within <= self.settles_after:
+            raise ValueError(
+                f"settles_after: is {self.settles_after:g} s, and must be less than lands_within, "
+                f"which is {self.lands_within:g} s"
+            )
+        return self
+
+    @property
+    def environment(self) -> str:
+        """What a run calls it."""
+        return self.name
+
+    @property
+    def stream_name(self) -> str:
+        """The stream's name."""
+        arn = _ARN.fullmatch(self.stream)
+        return self.stream if arn is None else arn[3]
+
+    @property
+    def stream_arn(self) -> str:
+        """The stream's ARN, where the file gives it; else empty."""
+        return self.stream if _ARN.fullmatch(self.stream) else ""
+
+    @property
+    def signing_secret_arn(self) -> str:
+        """The secret's name or ARN; empty where readings are not signed."""
+        return self.signing_secret or ""

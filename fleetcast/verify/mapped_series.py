@@ -1,0 +1,146 @@
+"""What landed in a table of others: its columns are given the names of ours within the query.
+
+So the comparison is the same, and Timestream computes the same totals, over a subquery.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fleetcast.pipeline.model import UNIT_MS
+from fleetcast.verify.timeseries import TimeSeriesReader, name_of, text_of
+from simulator.fleet import DEVICE_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from fleetcast.pipeline.model import TimeSeries
+    from fleetcast.verify.truth import Truth
+
+
+class MappedSeriesReader(TimeSeriesReader):
+    """Asks Timestream about one run in a table with columns of its own.
+
+    Args:
+        client: A `timestream-query` client.
+        place: The table, and which column is what.
+        truth: What was sent.
+        deadline_ms: Rows written after it are late, epoch milliseconds.
+    """
+
+    def __init__(self, client: Any, place: TimeSeries, truth: Truth, deadline_ms: int) -> None:
+        self._client = client
+        self._place = place
+        self._names = place.columns.names()
+        self._run = truth.run
+        self._end_ms = truth.run.start_ms + round(truth.scenario.profile.duration_s * 1000)
+        self._of = f"{name_of(place.database)}.{name_of(place.table)}"
+        self._table = ""
+        self.strangers = place.columns.run is None
+        # The subquery has chosen the run's rows; where there is no run, real devices are beside ours.
+        self._where = f"device LIKE '{DEVICE_PREFIX}%'" if self.strangers else "device IS NOT NULL"
+        self.deadline_ms = deadline_ms
+        self._ms = "ms"
+
+    async def count(self) -> tuple[int, int | None]:
+        """Different readings of the run; rows of others and copies are not among them."""
+        if "run" not in await self._columns():
+            return 0, None
+        sql = (
+            f"SELECT count(*) FROM (SELECT device, seq FROM {self._table} "  # noqa: S608 - quoted
+            f"WHERE {self._where} AND device LIKE '{DEVICE_PREFIX}%' GROUP BY device, seq)"
+        )
+        return int((await anext(self._rows(sql)))[0] or 0), None
+
+    async def times(
+        self, devices: Sequence[str] | None
+    ) -> AsyncIterator[tuple[str, int, float, float]]:
+        """See `TimeSeriesReader`; none where the table does not keep when rows were written."""
+        if "written" in self._names:
+            async for row in super().times(devices):
+                yield row
+
+    @property
+    def timed(self) -> bool:
+        """Whether the table keeps when a reading was taken and when its row was written."""
+        return {"time", "written"} <= self._names.keys()
+
+    async def latency_ms(self) -> dict[str, float]:
+        """See `TimeSeriesReader`; empty where the table does not keep both times."""
+        return await super().latency_ms() if self.timed else {}
+
+    async def columns(self) -> dict[str, str]:
+        """The table's own columns with their types; empty before anything was written."""
+        return {
+            str(row[0]): str(row[1]).lower() async for row in self._rows(f"DESCRIBE {self._of}")
+        }
+
+    async def _columns(self) -> set[str]:
+        """Which of our columns the table can answer; none before it has what tells readings."""
+        types = await self.columns()
+        needed = [
+            place for field, place in self._names.items() if field in {"device", "sequence", "run"}
+        ]
+        if not all(place in types for place in needed):
+            return set()
+        self._table = self._subquery(types)
+        measures = self._place.columns.measures
+        there = {signal for signal, column in measures.items() if column in types}
+        return {"run", "device", "class", "site", "seq", "processed_ms", *there}
+
+    def _foreign(self, columns: set[str], signals: Sequence[tuple[str, int]]) -> list[str]:
+        """None: a table of others has columns of its own."""
+        del columns, signals
+        return []
+
+    def _subquery(self, types: dict[str, str]) -> str:
+        ms = self._millis("time", types)
+        seq = "sequence" in self._names
+        columns = {
+            # A row without a device is a stranger's.
+            "device": f"COALESCE({self._as_text('device', types)}, '')",
+            "seq": f"TRY_CAST({name_of(self._names['sequence'])} AS BIGINT)" if seq else ms,
+            "ms": ms,
+            "class": self._as_text("class", types),
+            "site": self._as_text("site", types),
+            "processed_ms": self._millis("written", types, unit_ms=1),
+        }
+        for signal, column in self._place.columns.measures.items():
+            if column in types:
+                columns[signal] = f"TRY_CAST({name_of(column)} AS DOUBLE)"
+        selected = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in columns.items())
+        return f"(SELECT {selected} FROM {self._of} WHERE {self._chosen(ms, types)})"  # noqa: S608
+
+    def _chosen(self, ms: str, types: dict[str, str]) -> str:
+        """Which rows are the run's."""
+        if "run" in self._names:
+            return f"{self._as_text('run', types)} = {text_of(self._run.id)}"
+        unit_ms = UNIT_MS[self._place.columns.time_unit]
+        first_ms = self._run.start_ms - self._run.start_ms % unit_ms
+        if types.get(self._names["time"], "").startswith("timestamp"):
+            # Bare, so that Timestream reads the partitions of these times and no others.
+            return (
+                f"{name_of(self._names['time'])} BETWEEN from_milliseconds({first_ms}) "
+                f"AND from_milliseconds({self._end_ms})"
+            )
+        return f"{ms} BETWEEN {first_ms} AND {self._end_ms}"
+
+    def _as_text(self, field: str, types: dict[str, str]) -> str:
+        column = self._names.get(field)
+        if column is None or column not in types:
+            return "CAST(NULL AS VARCHAR)"
+        return (
+            name_of(column) if types[column] == "varchar" else f"CAST({name_of(column)} AS VARCHAR)"
+        )
+
+    def _millis(self, field: str, types: dict[str, str], unit_ms: int | None = None) -> str:
+        """A column with a time or a number as epoch milliseconds, to the unit in which it is kept."""
+        column = self._names.get(field)
+        if column is None or column not in types:
+            return "0"
+        unit_ms = unit_ms or UNIT_MS[self._place.columns.time_unit]
+        if not types[column].startswith("timestamp"):
+            number = f"TRY_CAST({name_of(column)} AS BIGINT)"
+            return number if unit_ms == 1 else f"{number} * {unit_ms}"
+        ms = f"to_milliseconds({name_of(column)})"
+        return ms if unit_ms == 1 else f"({ms} - mod({ms}, {unit_ms}))"

@@ -1,0 +1,163 @@
+"""docs/bring-your-own.md's pipeline, which is none of ours: driven, verified, and found out."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import botocore.session
+import pytest
+
+from fleetcast.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own-pipeline"
+FILE, SCENARIO = str(EXAMPLE / "pipeline.yaml"), str(EXAMPLE / "scenario.yaml")
+
+
+@pytest.fixture(scope="module")
+def built(fleetcast: Callable[..., Any], place: dict[str, str]) -> None:
+    """The example's pipeline on a local cloud."""
+    assert fleetcast("cloud", "start").returncode == 0
+    build(place, EXAMPLE / "writer.py")
+
+
+def build(place: dict[str, str], writer: Path) -> None:
+    aws = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{place['FLEETCAST_PORT']}",
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "WRITER": str(writer),
+    }
+    done = subprocess.run(
+        [sys.executable, EXAMPLE / "build.py"],
+        env={**os.environ, **aws}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def client(place: dict[str, str], service: str) -> Iterator[Any]:
+    target = Target.named("local", port=int(place["FLEETCAST_PORT"]))
+    made = botocore.session.get_session().create_client(service, **target.client_kwargs())
+    yield made
+    made.close()
+
+
+class Line(NamedTuple):
+    key: str
+    text: bytes
+
+
+def archived(s3: Any, part: bytes) -> Line:
+    """A line of the archive with a part in it, once one is there."""
+    while True:
+        for item in s3.list_objects_v2(Bucket="plant-raw").get("Contents", ()):
+            body = s3.get_object(Bucket="plant-raw", Key=item["Key"])["Body"].read()
+            for text in body.splitlines():
+                if part in text:
+                    return Line(item["Key"], text)
+
+
+@pytest.mark.usefixtures("built")
+def test_the_example_is_checked_driven_and_verified(
+    fleetcast: Callable[..., Any], place: dict[str, str]
+) -> None:
+    checked = fleetcast("pipeline", "check", FILE, "--scenario", SCENARIO)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "stream          ok         plant-ingest: ACTIVE, 2 shards" in checked.stdout
+    assert "signing_secret  not named  readings are not signed" in checked.stdout
+    assert "holds nothing yet" in checked.stdout
+
+    done = fleetcast("simulate", SCENARIO, "--pipeline", FILE, "--run-id", "own")
+    assert done.returncode == 0, done.stderr
+    verified = fleetcast("verify", "own", "--json")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    verdict = json.loads(verified.stdout)
+    assert verdict["environment"] == "plant"
+    assert verdict["landed"]["timeseries"]["unique"] == 1000
+    assert verdict["landed"]["archive"]["unique"] == 1000
+    assert {alarm["name"]: alarm["ok"] for alarm in verdict["alarms"]} == {
+        "critical-readings": True
+    }
+    assert [one["name"] for one in verdict["not_checked"]] == ["timeseries.content"]
+    assert verdict["not_checked"][0]["why"] == "not mapped: class, site"
+    page = Path(place["FLEETCAST_RUNS"]) / "own" / "report.html"
+    assert "Not checked: timeseries.content." in page.read_text()
+
+    again = fleetcast("pipeline", "check", FILE, "--json")
+    points = {point["name"]: point for point in json.loads(again.stdout)}
+    assert "7 columns are there" in points["timeseries"]["detail"]
+    assert "lines that can be read" in points["archive"]["detail"]
+
+
+# As the example's writer, but for three readings of one device.
+FAULTY = """
+
+def records(readings):
+    written = []
+    for reading in readings:
+        made = record(reading)
+        which = reading["n"] if reading["id"] == "dev-000007" else None
+        if which == 4:
+            continue
+        if which == 5:
+            made["MeasureValues"][1]["Value"] = "20.5"
+        if which == 6:
+            again = {"Name": "copy", "Value": "yes"}
+            written.append({**made, "Dimensions": [*made["Dimensions"], again]})
+        written.append(made)
+    return written
+"""
+
+
+@pytest.mark.usefixtures("built")
+def test_a_writer_that_loses_doubles_and_changes_is_found_out(
+    fleetcast: Callable[..., Any], place: dict[str, str], tmp_path: Path
+) -> None:
+    code = (EXAMPLE / "writer.py").read_text() + FAULTY
+    with client(place, "lambda") as functions:
+        packed = runpy.run_path(str(EXAMPLE / "build.py"))["zipped"](code)
+        functions.update_function_code(FunctionName="plant-writer", ZipFile=packed)
+    impatient = tmp_path / "pipeline.yaml"
+    text = Path(FILE).read_text()
+    impatient.write_text(text.replace("lands_within: 60s", "lands_within: 20s"))
+    done = fleetcast("simulate", SCENARIO, "--pipeline", str(impatient), "--run-id", "bad")
+    assert done.returncode == 0, done.stderr
+    # One line of the archive is there twice, and one that nobody sent.
+    shape = {"trial": "bad", "at": "2026-01-01T00:00:00.000Z", "values": {"t": 1.0, "rh": 1.0}}
+    strange = json.dumps({"id": "dev-000001", "n": 9999, **shape}).encode()
+    with client(place, "s3") as s3:
+        line = archived(s3, b'"trial":"bad"')
+        s3.put_object(Bucket="plant-raw", Key=f"{line.key}-again", Body=line.text + b"\n" + strange)
+
+    verified = fleetcast("verify", "bad", "--json", "--junit", str(tmp_path / "junit.xml"))
+    assert verified.returncode == 1, verified.stdout + verified.stderr
+    verdict = json.loads(verified.stdout)
+    clean = {"lost": 0, "duplicated": 0, "phantom": 0, "corrupted": 0, "late": 0}
+    found = verdict["landed"]
+    planted = {"lost": 1, "duplicated": 1, "corrupted": 1}
+    assert found["timeseries"] == {"unique": 999, **clean, **planted}
+    assert found["archive"] == {"unique": 1000, **clean, "duplicated": 1, "phantom": 1}
+    assert {check["name"] for check in verdict["checks"] if not check["ok"]} == {
+        "timeseries.lost", "timeseries.duplicated", "timeseries.corrupted",
+        "archive.duplicated", "archive.phantom",
+    }  # fmt: skip
+    lines = (Path(place["FLEETCAST_RUNS"]) / "bad" / "exceptions.jsonl").read_text().splitlines()
+    told = {
+        (one["store"], one["kind"], one["device"], one["seq"]) for one in map(json.loads, lines)
+    }
+    assert told >= {
+        ("timeseries", "lost", "dev-000007", 4), ("timeseries", "corrupted", "dev-000007", 5),
+        ("timeseries", "duplicated", "dev-000007", 6),
+    }  # fmt: skip
+    assert 'skipped="1"' in (tmp_path / "junit.xml").read_text()
