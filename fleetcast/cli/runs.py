@@ -14,9 +14,12 @@ from fleetcast.cli.common import (
     DurationOption,
     EnvOption,
     JsonOption,
+    OrderingOption,
     RateOption,
     RegionOption,
+    RunJsonOption,
     ScenarioArgument,
+    SeedOption,
     TargetOption,
     run_async,
 )
@@ -62,14 +65,7 @@ def simulate(
         bool,
         typer.Option("--aggregate", help="Many readings to a record, in the KPL's format."),
     ] = False,
-    ordering: Annotated[
-        str,
-        typer.Option(
-            "--ordering",
-            help="strict keeps each device's order even when readings are refused and sent again.",
-            metavar="relaxed|strict",
-        ),
-    ] = "relaxed",
+    ordering: OrderingOption = "relaxed",
     workers: Annotated[
         int, typer.Option("--workers", help="Processes that share the devices.")
     ] = 1,
@@ -84,14 +80,9 @@ def simulate(
         float,
         typer.Option("--connect-rate", help="Over mqtt: connections begun a second."),
     ] = 100.0,
-    seed: Annotated[int | None, typer.Option("--seed", help="Another seed.")] = None,
+    seed: SeedOption = None,
     run_id: Annotated[str | None, typer.Option("--run-id", help="A run id of your own.")] = None,
-    json_: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="The summary as JSON; on standard error, a line of JSON twice a second."
-        ),
-    ] = False,
+    json_: RunJsonOption = False,
 ) -> None:
     """Drive a scenario's fleet at the deployed stack; keep every reading's outcome in a ledger."""
     from fleetcast import scenarios

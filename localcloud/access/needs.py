@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote
 from xml.etree import ElementTree as ET
 
 from localcloud.access.policy import parse
+from localcloud.timestream.unload import is_unload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,10 +139,14 @@ class Needs:
             tables = {
                 (m[1] or m[3], m[2] or m[4]) for m in _TABLES.finditer(body.get("QueryString", ""))
             }
+            # Its rights to the bucket are asked for when it writes.
+            unloads = is_unload(body.get("QueryString", ""))
+            actions = ["timestream:Select", *(["timestream:Unload"] if unloads else [])]
             return [
-                Need("timestream:Select", self._arn("timestream", f"database/{d}/table/{t}"))
+                Need(action, self._arn("timestream", f"database/{d}/table/{t}"))
                 for d, t in sorted(tables)
-            ] or [Need("timestream:SelectValues")]
+                for action in actions
+            ] or [Need(f"timestream:{'Unload' if unloads else 'SelectValues'}")]
         if operation in {
             "DescribeEndpoints",
             "CancelQuery",

@@ -360,8 +360,9 @@ class Broker:
 
     def check_certificates(self) -> None:
         """Ends connections whose certificate is active no more."""
+        statuses = self._registry.certificate_status
         for connection in list(self._connections.values()):
-            if self._registry.certificate_status(connection.device.certificate_id) != "ACTIVE":
+            if statuses(connection.device.certificate_id) != "ACTIVE":
                 self._log(connection, "Disconnect", "its certificate is not active any more")
                 connection.close("FORBIDDEN_ACCESS", NOT_AUTHORIZED)
 

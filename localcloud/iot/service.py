@@ -11,11 +11,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-import orjson
-
 from localcloud.http import AwsError, Request, Response, json_response
 from localcloud.iot.authority import Authority
 from localcloud.iot.broker import Broker
+from localcloud.iot.calls import RegistryCalls
 from localcloud.iot.connection import MAX_PAYLOAD
 from localcloud.iot.devices import Registry
 from localcloud.iot.listener import Listener
@@ -24,6 +23,7 @@ from localcloud.iot.packets import Message
 from localcloud.iot.rules import RulesEngine
 from localcloud.iot.topics import topic_fault
 from localcloud.naming import route_of
+from localcloud.validation import rest_parameters
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 JSON = "application/json"
 _GOOD = 300
+# What changes nothing that anybody is allowed, and no rule.
+_NEUTRAL = {"Publish", "CreateCertificateFromCsr", "CreateKeysAndCertificate"}
 _ENDPOINTS = {"iot:Data", "iot:Data-ATS"}
 
 
@@ -63,6 +65,7 @@ class IotService:
         folder = context.folder
         self._authority = Authority(context.host, folder.path if folder is not None else None)
         self._registry = Registry(context.account_id, context.region)
+        self._calls = RegistryCalls(self._backend)
         self._rules = RulesEngine(context, streams, self._meter)
         self._broker = Broker(self._registry, self._rules, self._meter)
         self._rules.deliver, self._rules.caught_up = self._broker.deliver, self._broker.go_on
@@ -111,7 +114,7 @@ class IotService:
 
     def operations(self) -> frozenset[str]:
         """See `Service`; moto answers the others."""
-        return frozenset(self._own) - {"Publish"}
+        return (frozenset(self._own) | self._calls.operations()) - {"Publish"}
 
     def status(self) -> dict[str, Any]:
         """The broker, the rules, and what is unsupported."""
@@ -141,16 +144,28 @@ class IotService:
         found = route_of(request)
         operation, variables = found if found is not None else ("", {})
         own = self._own.get(operation)
+        if operation in self._calls.operations():
+            return await self._call(request, operation, variables)
         if own is not None:
             response: Response = await own(request, variables)
         elif request.service == "iotdata":
             return None
         else:
             response = await self._ask_moto(request)
-        if request.method != "GET" and response.status < _GOOD and operation != "Publish":
+        if request.method != "GET" and response.status < _GOOD and operation not in _NEUTRAL:
             self._trust(operation, request)
             self._changed()
         return response
+
+    async def _call(self, request: Request, operation: str, path: dict[str, str]) -> Response:
+        """Answers a call for one device."""
+        asked = rest_parameters(request, operation, path, "InvalidRequestException")
+        async with self._turn:
+            told = self._calls.answer(operation, asked)
+        self._registry.follow(operation, asked)
+        if operation in {"UpdateCertificate", "DeleteCertificate"}:
+            self._broker.check_certificates()
+        return json_response(told, content_type=JSON)
 
     async def _ask_moto(self, request: Request) -> Response:
         """One after the other: moto goes through its registry while other threads change it."""
@@ -169,25 +184,11 @@ class IotService:
         return await self._register(request, pem, {"keyPair": pair})
 
     async def _register(self, request: Request, pem: str, more: dict[str, Any]) -> Response:
-        """Lets moto keep a certificate that was issued here."""
+        """Keeps a certificate that was issued here."""
         active = parse_qs(request.query).get("setAsActive", ["false"])[0] == "true"
-        status = "ACTIVE" if active else "INACTIVE"
-        body = orjson.dumps({"certificatePem": pem, "status": status})
-        headers = {**request.headers, "content-length": str(len(body)), "content-type": JSON}
-        made = await self._ask_moto(
-            Request("POST", "/certificate/register-no-ca", "", headers, body, "iot", "",
-                    request.region)
-        )  # fmt: skip
-        if made.status >= _GOOD:
-            return made
-        told = orjson.loads(made.body)
-        answer = {
-            "certificateArn": told["certificateArn"],
-            "certificateId": told["certificateId"],
-            "certificatePem": pem,
-            **more,
-        }
-        return json_response(answer, content_type=JSON)
+        async with self._turn:
+            made = self._calls.register(pem, "ACTIVE" if active else "INACTIVE")
+        return json_response({**made, **more}, content_type=JSON)
 
     async def _rule(self, request: Request, variables: dict[str, str]) -> Response:
         """Refuses a rule that could not run, before it is kept."""

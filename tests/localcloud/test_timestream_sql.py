@@ -89,7 +89,6 @@ CONSTRUCTS: dict[str, list[tuple[str, list[tuple[Any, ...]]]]] = {
     ],
 }  # fmt: skip
 REFUSED = {
-    "UNLOAD": "UNLOAD (SELECT 1) TO 's3://bucket' WITH (format = 'CSV')",
     "INSERT": "INSERT INTO plant.readings SELECT 1",
     "EXPLAIN": "EXPLAIN SELECT 1",
     "TABLESAMPLE": "SELECT * FROM plant.readings TABLESAMPLE BERNOULLI (10)",
@@ -183,7 +182,8 @@ async def test_a_function_that_is_not_served_is_refused_by_name(client, function
 
 async def test_every_row_of_the_page_is_covered_and_every_case_calls_what_it_names():
     assert rows_of(FUNCTIONS, "yes") == list(SCALARS)
-    assert rows_of(STATEMENTS, "yes") == list(CONSTRUCTS)
+    # What UNLOAD writes is looked at in a file of its own.
+    assert rows_of(STATEMENTS, "yes") == [*CONSTRUCTS, "UNLOAD"]
     assert set(rows_of(STATEMENTS, "no")) == set(REFUSED)
     assert len({_query(case) for _, case, _ in CASES}) >= 120
     for name, case, _ in CASES:
