@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Devices in one query for rows: the text of a query may have 256 KiB.
 DEVICES_PER_QUERY = 500
+# Every query of times looks through all of a run, so there should be few; names are short.
+DEVICES_TIMED = 8_000
 STORE = "timeseries"
 _OWN_COLUMNS = {"time", "measure_name", "device", "class", "site", "run", "seq",
                 "arrived_ms", "processed_ms"}  # fmt: skip
@@ -126,8 +128,8 @@ class TimeSeriesReader:
         lists: Sequence[Sequence[str]] = [()]
         if devices is not None:
             lists = [
-                devices[first : first + DEVICES_PER_QUERY]
-                for first in range(0, len(devices), DEVICES_PER_QUERY)
+                devices[first : first + DEVICES_TIMED]
+                for first in range(0, len(devices), DEVICES_TIMED)
             ]
         for some in lists:
             among = f" AND device IN ({', '.join(map(text_of, some))})" if some else ""

@@ -14,6 +14,7 @@ from fleetcast.runs import new_run
 from fleetcast.target import Target
 from fleetcast.verify import verify_run
 from simulator.engine import simulate
+from simulator.sending import Sending
 from stack.config import StackConfig
 from stack.deploy import choose_engine, deploy
 
@@ -60,11 +61,17 @@ class Cloud:
         return {f"{one['service']}:{one['operation']} {one['kind']}": one["fired"] for one in told}
 
     async def drive(
-        self, scenario: Scenario, progress: Callable[[Progress], None]
+        self,
+        scenario: Scenario,
+        progress: Callable[[Progress], None] = lambda _: None,
+        sending: Sending | None = None,
     ) -> tuple[Path, Verdict]:
         """Drives a scenario and verifies it; `progress` is told twice a second."""
         info, folder = new_run(scenario, self.target, self.outputs)
-        await simulate(scenario, info, self.outputs, self.target, folder, progress=progress)
+        await simulate(
+            scenario, info, self.outputs, self.target, folder,
+            progress=progress, sending=sending or Sending(),
+        )  # fmt: skip
         verdict = await verify_run(folder, self.outputs, self.target, progress=print)
         print(*verdict.lines(), sep="\n")  # noqa: T201 - what one looks for where it fails
         return folder, verdict

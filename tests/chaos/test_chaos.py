@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,12 @@ from fleetcast.verify import unknown
 from simulator import ledger
 from simulator.ledger import FOLDER, PART_ROWS
 from simulator.scenario import Scenario
+from simulator.sending import Sending
 from tests.chaos.conftest import ENVIRONMENT, failing
 
 if TYPE_CHECKING:
     from simulator.measure import Progress
+    from simulator.sending import Ordering
     from tests.chaos.conftest import Cloud
 
 driven = pytest.mark.asyncio(loop_scope="module")
@@ -37,15 +40,21 @@ CALM: dict[str, Any] = {
             {"name": "a", "share": 1, "signals": {"t": {"model": "normal", "mean": 1, "sigma": 1}}}
         ],
     },
-    # How fast a shared machine is says nothing here.
-    "expect": {"rate_error_pct": None, "out_of_order": 1_000_000},
 }
 
 
-def scenario(name: str, *faults: dict[str, Any], rate: str = "150/s", duration: str = "9s") -> Any:
+def scenario(
+    name: str,
+    *faults: dict[str, Any],
+    rate: str = "150/s",
+    duration: str = "9s",
+    out_of_order: int | None = None,
+) -> Scenario:
+    # How fast a shared machine is says nothing here.
+    expect = {"rate_error_pct": None, "out_of_order": out_of_order}
     phases = [{"shape": "constant", "rate": rate, "duration": duration}]
     return Scenario.model_validate(
-        {**CALM, "name": name, "rate": phases, "target_faults": list(faults)}
+        {**CALM, "name": name, "rate": phases, "target_faults": list(faults), "expect": expect}
     )
 
 
@@ -156,14 +165,40 @@ async def test_every_sink_fails_at_once_and_nothing_is_lost_when_they_are_back(
 
 
 @driven
-async def test_parts_of_puts_are_refused_and_sent_again(cloud: Cloud) -> None:
-    seen: dict[str, int] = {}
-    plan = scenario("partial", fault("kinesis:PutRecords", "partial", records=0.4))
-    folder, verdict = await cloud.drive(plan, lambda _: seen.update(cloud.faults()))
-    assert failing(verdict) == []
+@pytest.mark.parametrize("ordering", ["relaxed", "strict"])
+async def test_parts_of_puts_are_refused_and_sent_again_in_order_where_that_is_asked(
+    cloud: Cloud, ordering: Ordering
+) -> None:
+    refusing = scenario(
+        "partial", fault("kinesis:PutRecords", "partial", records=0.4), out_of_order=0
+    )
+    # Few devices: the next reading of one is due before a refused one is tried again.
+    plan = refusing.with_overrides(devices=15)
+    folder, verdict = await cloud.drive(plan, sending=Sending(ordering=ordering))
     assert verdict.acked == verdict.sent
     tried = [row["attempts"] for row in ledger.read(folder).to_pylist()]
     assert max(tried) > 1
+    behind = verdict.order["stream"].out_of_order
+    assert (behind == 0) == (ordering == "strict")
+    assert failing(verdict) == ([] if ordering == "strict" else ["out_of_order"])
+
+
+@driven
+@pytest.mark.parametrize("ahead_s", [-90, 90])
+async def test_a_run_of_a_machine_whose_clock_is_off_passes_and_its_times_are_put_right(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """This process drives and verifies by a clock of its own; the cloud's process has another."""
+    now_s, now_ns = time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: now_s() + ahead_s)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + ahead_s * 1_000_000_000)
+    _, verdict = await cloud.drive(scenario("skewed", duration="5s"))
+    assert failing(verdict) == []
+    (clock,) = verdict.clocks
+    # How long an answer takes is how exact that is.
+    assert clock.corrected_ms == pytest.approx(-ahead_s * 1000, abs=5000)
+    assert any(note.startswith("clocks differ: ") for note in verdict.notes)
+    assert 0 < verdict.landing_latency_ms["p99"] < 60_000
 
 
 @driven
@@ -172,7 +207,7 @@ async def test_parts_of_writes_are_rejected_and_lie_in_quarantine_with_timestrea
 ) -> None:
     """Timestream rejects for good, so the processor does not try again; the reading is kept."""
     plan = scenario("rejected", fault("timestream:WriteRecords", "partial", records=0.3))
-    folder, verdict = await cloud.drive(plan, lambda _: None)
+    folder, verdict = await cloud.drive(plan)
     assert failing(verdict) == ["refused"]
     assert verdict.landed["timeseries"].lost == verdict.landed["archive"].lost == 0
     kept = [json.loads(line) for line in (folder / "quarantine.jsonl").read_text().splitlines()]

@@ -260,3 +260,16 @@ async def test_of_very_many_readings_some_devices_are_timed_in_whole(
         run.truth.fleet.device_ids[device] for device in (0, 3, 6, 9)
     }
     assert all(slow.readings == 10 for slow in verdict.slowest)
+
+
+@planted
+@pytest.mark.usefixtures("impatient")
+async def test_a_run_of_which_nothing_was_taken_has_no_times(
+    cloud: Any, make_run: Callable[..., Any]
+) -> None:
+    run = make_run(dict.fromkeys(range(120), "failed"))
+    verdict = await verify_run(run.folder, cloud.outputs, cloud.target, progress=lambda _: None)
+    assert (verdict.timed, verdict.slowest, verdict.order, verdict.clocks) == (0, [], {}, [])
+    assert verdict.latency_ms == {"timeseries": {}, "archive": {}}
+    kept = landing.read(run.folder)
+    assert all(len(column) == 0 for column in kept.values())
