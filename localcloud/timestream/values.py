@@ -52,6 +52,11 @@ def integers(texts: list[str]) -> list[int] | None:
         return None
 
 
+def _is_java(text: str) -> bool:
+    """Whether a number has none of what Python reads and Java does not: `1_000`, other digits."""
+    return "_" not in text and text.isascii()
+
+
 def value(name: str, kind: Any, text: Any) -> Any:
     """The value of a measure.
 
@@ -64,7 +69,7 @@ def value(name: str, kind: Any, text: Any) -> Any:
         raise Rejected(f"The measure {name} has no value.")
     if kind == "DOUBLE":
         try:
-            number = float(text)
+            number = float(text) if _is_java(text) else math.nan
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
@@ -88,6 +93,8 @@ def value(name: str, kind: Any, text: Any) -> Any:
 def values(kind: str, texts: list[str]) -> list[Any] | None:
     """The values of texts of one type, or None where `value` would have to tell of one of them."""
     if kind == "DOUBLE":
+        if not _is_java("".join(texts)):
+            return None
         try:
             numbers = list(map(float, texts))
         except ValueError:

@@ -18,7 +18,7 @@ from localcloud.timestream.write import write_records
 BASE_MS = int(time.time() * 1000)
 KINDS = {"a": "DOUBLE", "b": "BIGINT", "c": "VARCHAR", "d": "BOOLEAN", "e": "TIMESTAMP"}
 TEXTS = {
-    "a": ["1.5", "-2", "1e3", "x", "", "NaN", "-Infinity"],
+    "a": ["1.5", "-2", "1e3", "x", "", "NaN", "-Infinity", "1_0", "\uff11"],
     "b": ["1", "-7", "9223372036854775807", "9223372036854775808", "1,2", "1.5", ""],
     "c": ["x", "", "y" * 513, "é" * 1025],
     "d": ["true", "FALSE", "1"],
