@@ -25,7 +25,7 @@ import numpy as np
 # The driver of the browser is that of the tests.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dashboards.live import serve
+from dashboards.live import Page, serve
 from fleetcast import cloudctl
 from fleetcast.target import Target
 from stack.config import StackConfig
@@ -105,10 +105,10 @@ class Watched:
     drawn: int
 
 
-async def watch(browser: Browser, url: str, seconds: int) -> Watched:
+async def watch(browser: Browser, page: Page, seconds: int) -> Watched:
     """Watches the fleet for a time."""
     await browser.size(1280, 1000)
-    await browser.open(f"{url}#fleet")
+    await browser.open(f"{page.url}#fleet&token={page.token}")
     await browser.until(f"{LISTED} && {MAPPED % DEVICES}", 120)
     drawn = "import('/static/map.js').then((map) => map.drawing.frames)"
     before = await browser.run(drawn)
@@ -172,7 +172,7 @@ async def measure(folder: Path, seconds: int) -> Watched:
                 serve(target, ENVIRONMENT) as page,
                 chromium(folder / "profile") as browser,
             ):
-                return await watch(browser, page.url, seconds)
+                return await watch(browser, page, seconds)
         finally:
             sending.cancel()
             with suppress(asyncio.CancelledError):
