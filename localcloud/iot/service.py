@@ -89,6 +89,7 @@ class IotService:
             f"arn:aws:iot:{context.region}:{context.account_id}:"
         )
         self._provisioning = Provisioning(context, self._templates, self._issue)
+        self._meter.refusal = self._log_refusal
         self._broker.provision = self._provisioning.take
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -302,6 +303,13 @@ class IotService:
         off = self._logging["disableAllLogs"]
         self._meter.level = "DISABLED" if off else self._logging["defaultLogLevel"]
         return json_response({}, content_type=JSON)
+
+    def _log_refusal(self, group: str, stream: str) -> str | None:
+        """Why the role that logging was given may not write there; None where it may."""
+        access, arn = self._context.access, self._logging["roleArn"]
+        if not access.may_assume(arn, "iot.amazonaws.com"):
+            return f"IoT Core may not assume {arn or 'the role that is not set'}"
+        return access.log_refusal(access.role(arn, "logging"), group, stream)
 
     async def _publish(self, request: Request, variables: dict[str, str]) -> Response:
         """Publish of the data plane over HTTP; IAM has decided about it."""

@@ -127,9 +127,6 @@ class ProvisioningTemplates:
 
     def _delete(self, asked: Asked) -> Asked:
         found = self._find(asked["templateName"])
-        if len(found.versions) > 1:
-            told = f"Delete the other versions of {found.name} first"
-            raise AwsError("DeleteConflictException", told, 409)
         del self._stored[found.name]
         return {}
 

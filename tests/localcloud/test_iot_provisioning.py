@@ -355,7 +355,7 @@ async def test_templates_are_kept_with_their_versions_and_tags(cloud, name):
     )
     assert [one["versionId"] for one in more["versions"]] == [2]
     with pytest.raises(ClientError, match="DeleteConflictException"):
-        await iot.delete_provisioning_template(templateName=name)
+        await iot.delete_provisioning_template_version(templateName=name, versionId=2)
     await iot.delete_provisioning_template_version(templateName=name, versionId=1)
     names = (await iot.list_provisioning_templates())["templates"]
     assert name in {one["templateName"] for one in names}
