@@ -116,8 +116,8 @@ def _rest_parameters(request: Request, model: Any, path: dict[str, str]) -> dict
     for name, shape in model.input_shape.members.items():
         where = shape.serialization.get("location")
         wire = shape.serialization.get("name", name)
-        if where == "uri":
-            values[name] = path.get(wire)
+        if where == "uri" and wire in path:
+            values[name] = _converted(shape, [path[wire]], name)
         elif where == "querystring" and wire in query:
             values[name] = _converted(shape, query[wire], name)
         elif where == "header" and wire.lower() in request.headers:

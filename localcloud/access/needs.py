@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote
 from xml.etree import ElementTree as ET
 
 from localcloud.access.policy import parse
+from localcloud.naming import route_of
 from localcloud.timestream.unload import is_unload
 
 if TYPE_CHECKING:
@@ -53,6 +54,24 @@ _OF_OBJECTS = {
     "GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts",
     "GetObjectTagging", "PutObjectTagging", "DeleteObjectTagging", "GetObjectAttributes",
 }  # fmt: skip
+# Resources of IoT Core's actions: the kind, and the parameter that names it. An action that is not
+# here, such as AttachThingPrincipal, is allowed on all or on nothing.
+_IOT: dict[str, tuple[tuple[str, str], ...]] = {
+    "AddThingToThingGroup": (("thing", "thingName"), ("thinggroup", "thingGroupName")),
+    "AttachPolicy": (("", "target"),),
+    "CreatePolicy": (("policy", "policyName"),),
+    "CreateThing": (("thing", "thingName"),),
+    "DeleteCertificate": (("cert", "certificateId"),),
+    "DeleteThing": (("thing", "thingName"),),
+    "DescribeCertificate": (("cert", "certificateId"),),
+    "DescribeThing": (("thing", "thingName"),),
+    "DetachPolicy": (("", "target"),),
+    "ListThingGroupsForThing": (("thing", "thingName"),),
+    "ListThingPrincipals": (("thing", "thingName"),),
+    "RemoveThingFromThingGroup": (("thing", "thingName"), ("thinggroup", "thingGroupName")),
+    "UpdateCertificate": (("cert", "certificateId"),),
+    "UpdateThing": (("thing", "thingName"),),
+}
 _TABLES = re.compile(r'"([^"]+)"\s*\.\s*"([^"]+)"|\bFROM\s+(\w+)\.(\w+)', re.IGNORECASE)
 
 
@@ -107,6 +126,7 @@ class Needs:
             "s3": self._s3,
             "lambda": self._lambda,
             "firehose": self._firehose,
+            "iot": self._iot,
             "monitoring": lambda _request, operation: [Need(f"cloudwatch:{operation}")],
         }
 
@@ -283,6 +303,15 @@ class Needs:
             return [Need(f"lambda:{action}")]
         name = unquote(found.group(1)).partition(":function:")[2] or unquote(found.group(1))
         return [Need(f"lambda:{action}", self._arn("lambda", f"function:{name.split(':')[0]}"))]
+
+    def _iot(self, request: Request, operation: str) -> list[Need]:
+        found = route_of(request)
+        given = {**request.json(), **(found[1] if found else {})}
+        resources = []
+        for kind, name in _IOT.get(operation, ()):
+            value = str(given.get(name, "*"))
+            resources.append(self._arn("iot", f"{kind}/{value}") if kind else value)
+        return [Need(f"iot:{operation}", one) for one in resources or ["*"]]
 
     def _firehose(self, request: Request, operation: str) -> list[Need]:
         name = request.json().get("DeliveryStreamName")
