@@ -64,6 +64,7 @@ class LoadRun:
     run_id: str | None = None
     aggregate: bool = False
     json: bool = False
+    pipeline: Path | None = None
     limits: Mapping[str, float | None] = field(default_factory=dict)
     reports: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,6 +80,7 @@ class LoadRun:
             "--fleet-target": self.target,
             "--fleet-env": self.environment,
             "--fleet-region": self.region,
+            "--fleet-pipeline": self.pipeline,
             "--fleet-transport": self.transport,
             "--devices-per-connection": self.per_connection,
             "--connect-rate": self.connect_rate,

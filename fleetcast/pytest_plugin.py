@@ -23,6 +23,8 @@ from pydantic import ValidationError
 
 from fleetcast import cloudctl, scenarios
 from fleetcast.errors import FleetcastError, UsageError
+from fleetcast.pipeline import Pipeline, driven, fitted
+from fleetcast.pipeline import load as load_pipeline
 from fleetcast.runs import new_run
 from fleetcast.target import Target
 from stack.config import StackConfig
@@ -51,6 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ENV",
         help="a deployed environment; without it, a local cloud with a stack of its own is made "
         "for the session",
+    )
+    group.addoption(
+        "--fleet-pipeline",
+        metavar="FILE",
+        help="a pipeline of your own, in place of an environment",
     )
     group.addoption(
         "--fleet-port", type=int, metavar="PORT", help="of a local cloud that runs (default: 4566)"
@@ -94,15 +101,17 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class FleetTarget:
-    """A deployed stack that scenarios are driven at.
+    """A deployed stack, or a pipeline of others, that scenarios are driven at.
 
     Attributes:
         target: Where it is.
         outputs: Its names and addresses.
+        file: The file of a pipeline of others.
     """
 
     target: Target
-    outputs: StackOutputs
+    outputs: StackOutputs | Pipeline
+    file: Path | None = None
 
     async def run(
         self,
@@ -133,7 +142,11 @@ class FleetTarget:
         plan = _plan(scenario).with_overrides(
             devices=devices, rate=rate, duration=duration, seed=seed
         )
+        if isinstance(self.outputs, Pipeline):
+            plan = fitted(plan, self.outputs)
         info, folder = new_run(plan, self.target, self.outputs)
+        if self.file is not None:
+            driven.keep(self.file, folder)
         await simulate(plan, info, self.outputs, self.target, folder, progress=lambda _: None)
         verdict = await verify_run(folder, self.outputs, self.target, progress=lambda _: None)
         report = await asyncio.to_thread(write_report, folder)
@@ -144,18 +157,29 @@ class FleetTarget:
 def fleet(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FleetTarget]:
-    """A deployed stack: that of `--fleet-env`, or one of the session's own on a local cloud."""
+    """A stack or pipeline: of `--fleet-env` or `--fleet-pipeline`, or of the session's own."""
     name, environment = request.config.getoption("--fleet-target"), request.config.getoption(
         "--fleet-env"
     )  # fmt: skip
+    file, port = request.config.getoption("--fleet-pipeline"), request.config.getoption(
+        "--fleet-port"
+    )  # fmt: skip
     try:
+        if file is not None:
+            if environment is not None:
+                pytest.fail("give one of the two: --fleet-pipeline or --fleet-env", pytrace=False)
+            pipeline = load_pipeline(Path(file))
+            where = Target.named(name, region=pipeline.region, port=port)
+            yield FleetTarget(where, pipeline, Path(file))
+            return
         if environment is not None:
             outputs = StackOutputs.load(name, environment)
-            port = request.config.getoption("--fleet-port")
             yield FleetTarget(Target.named(name, region=outputs.region, port=port), outputs)
             return
         if name != "local":
-            pytest.fail("give the environment to drive at: --fleet-target aws needs --fleet-env")
+            pytest.fail(
+                "say what to drive at: --fleet-target aws needs --fleet-env or --fleet-pipeline"
+            )
         folder = tmp_path_factory.mktemp("fleetcast")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FLEETCAST_HOME", str(folder / "home"))

@@ -30,6 +30,7 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 from fleetcast import scenarios
 from fleetcast.errors import ExitCode, FleetcastError, TargetError, UsageError
 from fleetcast.home import identities_of, runs_dir
+from fleetcast.pipeline import Pipeline, driven
 from fleetcast.runs import WORKERS_HEAD_START_S, new_run
 from fleetcast.target import Target
 from loadtests import ledgers, sender, web
@@ -71,6 +72,9 @@ def add_options(parser: Any) -> None:
     group.add_argument("--fleet-target", default="local", choices=["local", "aws"])
     group.add_argument("--fleet-env", default="dev", help="environment suffix of the stack")
     group.add_argument("--fleet-region", default=None, help="AWS region; the stack's if not given")
+    group.add_argument(
+        "--fleet-pipeline", default=None, help="file of a pipeline of your own, in place of a stack"
+    )
     group.add_argument(
         "--fleet-transport", default="kinesis", help="kinesis, mqtt, or null to send to nowhere"
     )
@@ -197,10 +201,15 @@ def _make_run(environment: Any, options: Any) -> Leader:
             known, options.devices_per_connection, options.connect_rate / users
         )
     plan = _limits(options).applied_to(plan)
-    outputs = target = None
-    if sending.to_stack:
+    outputs: StackOutputs | Pipeline | None = None
+    target = None
+    if options.fleet_pipeline:
+        driven.refuse_others(options.fleet_transport)
+        plan, outputs, target = driven.at(plan, Path(options.fleet_pipeline), options.fleet_target)
+    elif sending.to_stack:
         outputs = StackOutputs.load(options.fleet_target, options.fleet_env)
         target = Target.named(options.fleet_target, region=options.fleet_region or outputs.region)
+    if target is not None and outputs is not None:
         _signing_key(target, outputs.signing_secret_arn)
     # One process would have to put them on the target for all.
     check_target(plan, None)
@@ -213,6 +222,8 @@ def _make_run(environment: Any, options: Any) -> Leader:
     start_s = time.time() + spawning_s + WORKERS_HEAD_START_S + connecting_s
     run = replace(info, start_ms=int(start_s * 1000))
     plan.save(folder / "scenario.yaml", run)
+    if options.fleet_pipeline:
+        driven.keep(Path(options.fleet_pipeline), folder)
     leader = Leader(
         plan, run, folder, users, lambda node: _is_alive(runner, node),
         watch=_print_progress if options.fleet_json else _keep_quiet,
@@ -300,12 +311,14 @@ def _conclude(environment: Any, leader: Leader) -> None:
     environment.process_exit_code = code
 
 
-def _signing_key(target: Target, secret_arn: str) -> bytes:
-    """The key that readings are signed with, from the stack's secret.
+def _signing_key(target: Target, secret_arn: str) -> bytes | None:
+    """The key that readings are signed with, from the stack's secret; None where there is none.
 
     Raises:
         TargetError: it cannot be read.
     """
+    if not secret_arn:
+        return None
     client: Any = boto3.client("secretsmanager", **target.client_kwargs())
     try:
         return str(client.get_secret_value(SecretId=secret_arn)["SecretString"]).encode()

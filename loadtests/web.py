@@ -10,6 +10,7 @@ import boto3
 import gevent
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fleetcast.pipeline import of_run
 from fleetcast.target import Target
 from simulator.workers import combined
 from stack.outputs import StackOutputs
@@ -107,7 +108,8 @@ def _count_landed(leader: Callable[[], Leader | None], landed: dict[str, int]) -
     while True:
         found = leader()
         every_s = LANDED_EVERY_S["local"]
-        if found is not None and found.run.environment:
+        # In a table of others a run's rows are counted when it is verified.
+        if found is not None and found.run.environment and of_run(found.run_dir) is None:
             every_s = LANDED_EVERY_S[found.run.target]
             try:
                 landed[found.run.id] = _landed(found)

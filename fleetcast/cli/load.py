@@ -18,7 +18,9 @@ from fleetcast.cli.common import (
     ScenarioArgument,
     SeedOption,
     TargetOption,
+    refuse_both,
 )
+from fleetcast.cli.pipeline import PipelineOption
 
 Ratio = Annotated[
     float | None,
@@ -47,10 +49,12 @@ def register(app: typer.Typer) -> None:
 
 
 def load(
+    context: typer.Context,
     scenario: ScenarioArgument,
     target: TargetOption = "local",
     env: EnvOption = "dev",
     region: RegionOption = None,
+    pipeline: PipelineOption = None,
     workers: Annotated[
         int, typer.Option("--workers", help="Processes of Locust that share the devices.", min=1)
     ] = 1,
@@ -96,9 +100,12 @@ def load(
     if stress and json_:
         raise UsageError("--json tells of one run, and --stress makes many: leave one of them out")
 
+    if pipeline is not None:
+        refuse_both(context, "--pipeline", "env", "region")
     given = runs.LoadRun(
         scenario, target, env, region, workers, devices, rate, duration, transport,
         per_connection, connect_rate, ordering, seed, run_id, aggregate=aggregate, json=json_,
+        pipeline=pipeline,
         limits={
             "--max-fail-ratio": max_fail_ratio, "--max-p99": max_p99,
             "--max-rate-error": max_rate_error, "--max-lost": max_lost,

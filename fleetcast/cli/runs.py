@@ -115,8 +115,7 @@ def simulate(
     shards = DEFAULT_SHARDS
     if pipeline is not None:
         refuse_both(context, "--pipeline", "env", "region")
-        if transport != "kinesis":
-            raise UsageError(f"--pipeline is driven through its stream: leave out {transport}")
+        driven.refuse_others(transport)
         plan, outputs, where = driven.at(plan, pipeline, target)
         shards = run_async(shards_of(outputs, where))
     else:

@@ -27,6 +27,19 @@ def at(plan: Scenario, path: Path, target: str) -> tuple[Scenario, Pipeline, Tar
     return fitted(plan, pipeline), pipeline, Target.named(target, region=pipeline.region)
 
 
+def refuse_others(transport: str) -> None:
+    """Refuses to drive a pipeline otherwise than through its stream.
+
+    Raises:
+        UsageError: the transport is another.
+    """
+    if transport != "kinesis":
+        raise UsageError(
+            f"a pipeline is driven through its stream, and not by transport {transport}: leave out "
+            "--transport"
+        )
+
+
 def keep(path: Path, run_dir: Path) -> None:
     """Puts a pipeline's file into the folder of a run, where verifying finds it again."""
     shutil.copyfile(path, run_dir / IN_RUN)
@@ -58,10 +71,9 @@ def of_verified(
     for field in ("name", "stream_name", "region"):
         was, told = getattr(driven, field), getattr(pipeline, field)
         if was != told:
-            raise UsageError(
-                f"run {run.id} was driven at {field.replace('_', ' ')} {was}, and {path} says {told}"
-            )
-    if fitted(scenario, pipeline) != scenario:
+            raise UsageError(f"run {run.id} was driven at {field} {was}, and {path} says {told}")
+    fitted(scenario, pipeline)
+    if pipeline.payload != driven.payload:
         raise UsageError(f"{path}: payload: is not the one that run {run.id} was driven with")
     keep(path, run_dir)
     return pipeline

@@ -101,13 +101,13 @@ def _check_payloads(scenario: Scenario, where: str, mapping: Columns | Fields) -
 def _check_times(scenario: Scenario, where: str, mapping: Columns | Fields) -> None:
     """Refuses readings that their times would have to tell apart, and do not."""
     moving = [fault for fault in scenario.faults if isinstance(fault, ClockFault)]
-    if mapping.run is None and moving:
+    if "run" not in mapping.names() and moving:
         raise UsageError(
             f"pipeline: {where} has no run, so that runs are told apart by the time of their "
             f"readings, and fault {moving[0].name} moves readings to other times: map run, or "
             "leave the fault out"
         )
-    if mapping.sequence is not None:
+    if "sequence" in mapping.names():
         return
     unit_s = UNIT_MS[mapping.time_unit] / 1000
     gap_s = min(phase.least_gap_s(scenario.fleet.devices) for phase in scenario.rate)

@@ -58,6 +58,14 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# Places of a form, the field that each is, and what it looks like.
+_FORM = {
+    "device": ("device", "dev-[0-9]+"), "seq": ("sequence", "[0-9]+"),
+    "ts": ("time", "[0-9]+"), "run": ("run", "[A-Za-z0-9][A-Za-z0-9_.-]*"),
+}  # fmt: skip
+_PLACE = re.compile(r"\{([^{}]*)\}")
+
+
 class _Identity(_Model):
     """Where that lies by which a reading is told from all others.
 
@@ -65,39 +73,93 @@ class _Identity(_Model):
     readings of one run from those of another.
     """
 
+    id_form: Text | None = None
     time_unit: Unit = "ms"
 
     def names(self) -> dict[str, str]:
-        """Field to column or path, of those that are given; measures as `measures.NAME`."""
-        told = self.model_dump(by_alias=True, exclude={"time_unit"}, exclude_none=True)
+        """Field to column or path, of all that is given; measures as `measures.NAME`."""
+        told = self._given()
+        whole = told.pop("id", "")
+        return {**dict.fromkeys(self.forms(), whole), **told}
+
+    def forms(self) -> dict[str, str]:
+        """Field to a regular expression, whose group is the field within an id; by `id_form`."""
+        places = _PLACE.findall(self.id_form or "")
+        return {_FORM[place][0]: _form(self.id_form or "", place) for place in places}
+
+    def _given(self) -> dict[str, str]:
+        """Field to column or path, as the file has them."""
+        told = self.model_dump(
+            by_alias=True, exclude={"time_unit", "id_form"}, exclude_none=True
+        )  # fmt: skip
         measures = told.pop("measures")
         return {**told, **{f"measures.{name}": place for name, place in measures.items()}}
 
-    def _tells_apart(self, device: str | None, sequence: str | None, time: str | None,
-                     run: str | None) -> None:  # fmt: skip
-        if device is None:
+    @field_validator("id_form")
+    @classmethod
+    def _formed(cls, value: str | None) -> str | None:
+        places = _PLACE.findall(value or "")
+        for place in places:
+            if place not in _FORM or places.count(place) > 1:
+                known = ", ".join(f"{{{one}}}" for one in _FORM)
+                raise ValueError(f"{value!r}: {{{place}}} must be one of {known}, and there once")
+        between = re.findall(r"\}([^{]*)(?=\{)", value or "")
+        if any(not part or part[-1].isdigit() or part[0].isdigit() for part in between):
+            raise ValueError(f"{value!r}: put something that is no digit between its places")
+        return value
+
+    @model_validator(mode="after")
+    def _identified(self) -> Self:
+        given = self._given()
+        if ("id" in given) != (self.id_form is not None):
+            raise ValueError(
+                "id_form: an id needs its form, such as '{device}/{seq}', and a form its id"
+            )
+        for field in self.forms():
+            if field in given:
+                raise ValueError(f"{field}: is in the id already: leave one of the two out")
+        seen: dict[str, str] = {}
+        for field, place in given.items():
+            if place in seen:
+                raise ValueError(f"{field}: {place!r} is {seen[place]} already")
+            seen[place] = field
+        self._tells_apart(self.names())
+        return self
+
+    @staticmethod
+    def _tells_apart(names: dict[str, str]) -> None:
+        if "device" not in names:
             raise ValueError("device: is missing: without it readings cannot be told apart")
-        if sequence is None and time is None:
+        if not {"sequence", "time"} & names.keys():
             raise ValueError(
                 "sequence: the readings of a device cannot be told apart: say where their seq lies "
                 "(sequence), or their timestamp (time)"
             )
-        if run is None and time is None:
+        if not {"run", "time"} & names.keys():
             raise ValueError(
                 "run: the readings of two runs cannot be told apart: say where the run's id lies "
                 "(run), or the readings' timestamp (time)"
             )
-        seen: dict[str, str] = {}
-        for field, place in self.names().items():
-            if place in seen:
-                raise ValueError(f"{field}: {place!r} is {seen[place]} already")
-            seen[place] = field
+
+
+def _form(form: str, place: str) -> str:
+    """A regular expression for ids of a form, with a group around one of the form's places."""
+    pattern, at = "^", 0
+    for match in _PLACE.finditer(form):
+        shape = _FORM[match[1]][1]
+        pattern += re.escape(form[at : match.start()])
+        pattern += f"({shape})" if match[1] == place else shape
+        at = match.end()
+    return f"{pattern}{re.escape(form[at:])}$"
 
 
 class Columns(_Identity):
     """Columns of a table. What is not given is not compared.
 
     Attributes:
+        id: A text that has several of them in it.
+        id_form: How it has them, such as `{device}/{seq}`; places are device, seq, ts (in
+            `time_unit`) and run.
         device: The device.
         sequence: Its reading's seq, a number or a text of one.
         time: The reading's timestamp: Timestream's own `time`, where the pipeline puts it there, or
@@ -110,6 +172,7 @@ class Columns(_Identity):
         measures: Signal to column.
     """
 
+    id: Text | None = None
     device: Text | None = None
     sequence: Text | None = None
     time: Text | None = None
@@ -119,16 +182,14 @@ class Columns(_Identity):
     written: Text | None = None
     measures: dict[Text, Text] = {}
 
-    @model_validator(mode="after")
-    def _identified(self) -> Self:
-        self._tells_apart(self.device, self.sequence, self.time, self.run)
-        return self
-
 
 class Fields(_Identity):
     """Paths into the JSON of a line. What is not given is not compared.
 
     Attributes:
+        id: A text that has several of them in it.
+        id_form: How it has them, such as `{device}/{seq}`; places are device, seq, ts (in
+            `time_unit`) and run.
         device: The device.
         sequence: Its reading's seq, a number or a text of one.
         time: The reading's timestamp: a number, or a text in ISO 8601.
@@ -137,16 +198,12 @@ class Fields(_Identity):
         measures: Signal to path.
     """
 
+    id: JsonPath | None = None
     device: JsonPath | None = None
     sequence: JsonPath | None = None
     time: JsonPath | None = None
     run: JsonPath | None = None
     measures: dict[Text, JsonPath] = {}
-
-    @model_validator(mode="after")
-    def _identified(self) -> Self:
-        self._tells_apart(self.device, self.sequence, self.time, self.run)
-        return self
 
 
 class TimeSeries(_Model):

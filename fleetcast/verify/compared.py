@@ -37,8 +37,8 @@ class Compared:
             frozenset(mapping.measures),
             "class" in names,
             "site" in names,
-            0 if mapping.time is None else UNIT_MS[mapping.time_unit],
-            mapping.sequence is None,
+            UNIT_MS[mapping.time_unit] if "time" in names else 0,
+            "sequence" not in names,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class FieldsArchiveReader(ArchiveReader):
         self._kept = Compared.by(fields)
         self._unit_ms = UNIT_MS[fields.time_unit]
         self._paths = {field: path_of(place) for field, place in fields.names().items()}
+        self._forms = {field: re.compile(form) for field, form in fields.forms().items()}
         self._signals = truth.signals(self._kept)
         self._required = np.where(truth.refusal == 0, truth.acked_copies, 0).astype(np.int16)
         unit_ms = max(1, self._kept.unit_ms)
@@ -102,7 +104,12 @@ class FieldsArchiveReader(ArchiveReader):
         return checksums(times if kept.by_time else seq, times, columns)
 
     def _at(self, value: Any, field: str) -> Any:
-        return at_path(value, self._paths[field])
+        told = at_path(value, self._paths[field])
+        form = self._forms.get(field)
+        if form is None:
+            return told
+        match = form.fullmatch(told) if isinstance(told, str) else None
+        return None if match is None else match[1]
 
     def _whole(self, value: Any) -> int:
         if "sequence" not in self._paths:

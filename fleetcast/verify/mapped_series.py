@@ -32,11 +32,12 @@ class MappedSeriesReader(TimeSeriesReader):
         self._client = client
         self._place = place
         self._names = place.columns.names()
+        self._forms = place.columns.forms()
         self._run = truth.run
         self._end_ms = truth.run.start_ms + round(truth.scenario.profile.duration_s * 1000)
         self._of = f"{name_of(place.database)}.{name_of(place.table)}"
         self._table = ""
-        self.strangers = place.columns.run is None
+        self.strangers = "run" not in self._names
         # The subquery has chosen the run's rows; where there is no run, real devices are beside ours.
         self._where = f"device LIKE '{DEVICE_PREFIX}%'" if self.strangers else "device IS NOT NULL"
         self.deadline_ms = deadline_ms
@@ -95,11 +96,10 @@ class MappedSeriesReader(TimeSeriesReader):
 
     def _subquery(self, types: dict[str, str]) -> str:
         ms = self._millis("time", types)
-        seq = "sequence" in self._names
         columns = {
             # A row without a device is a stranger's.
             "device": f"COALESCE({self._as_text('device', types)}, '')",
-            "seq": f"TRY_CAST({name_of(self._names['sequence'])} AS BIGINT)" if seq else ms,
+            "seq": self._number("sequence") if "sequence" in self._names else ms,
             "ms": ms,
             "class": self._as_text("class", types),
             "site": self._as_text("site", types),
@@ -125,22 +125,31 @@ class MappedSeriesReader(TimeSeriesReader):
             )
         return f"{ms} BETWEEN {first_ms} AND {self._end_ms}"
 
+    def _column(self, field: str) -> str:
+        """A field's column, or its part of the id."""
+        column = name_of(self._names[field])
+        form = self._forms.get(field)
+        return column if form is None else f"regexp_extract({column}, {text_of(form)}, 1)"
+
+    def _number(self, field: str) -> str:
+        return f"TRY_CAST({self._column(field)} AS BIGINT)"
+
     def _as_text(self, field: str, types: dict[str, str]) -> str:
-        column = self._names.get(field)
-        if column is None or column not in types:
+        kind = types.get(self._names.get(field, ""))
+        if kind is None:
             return "CAST(NULL AS VARCHAR)"
         return (
-            name_of(column) if types[column] == "varchar" else f"CAST({name_of(column)} AS VARCHAR)"
+            self._column(field) if kind == "varchar" else f"CAST({self._column(field)} AS VARCHAR)"
         )
 
     def _millis(self, field: str, types: dict[str, str], unit_ms: int | None = None) -> str:
         """A column with a time or a number as epoch milliseconds, to the unit in which it is kept."""
-        column = self._names.get(field)
-        if column is None or column not in types:
+        kind = types.get(self._names.get(field, ""))
+        if kind is None:
             return "0"
         unit_ms = unit_ms or UNIT_MS[self._place.columns.time_unit]
-        if not types[column].startswith("timestamp"):
-            number = f"TRY_CAST({name_of(column)} AS BIGINT)"
+        if not kind.startswith("timestamp"):
+            number = self._number(field)
             return number if unit_ms == 1 else f"{number} * {unit_ms}"
-        ms = f"to_milliseconds({name_of(column)})"
+        ms = f"to_milliseconds({self._column(field)})"
         return ms if unit_ms == 1 else f"({ms} - mod({ms}, {unit_ms}))"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import botocore.session
 import pytest
+import yaml
 
 from fleetcast.target import Target
 
@@ -100,6 +101,58 @@ def test_the_example_is_checked_driven_and_verified(
     assert "lines that can be read" in points["archive"]["detail"]
 
 
+@pytest.fixture
+def calm(tmp_path: Path) -> str:
+    """The example's scenario, short, and without its fault and alarm."""
+    told = yaml.safe_load(Path(SCENARIO).read_text())
+    told["rate"][0]["duration"] = "2s"
+    del told["faults"], told["expect"]
+    path = tmp_path / "calm.yaml"
+    path.write_text(yaml.safe_dump(told))
+    return str(path)
+
+
+@pytest.mark.usefixtures("built")
+def test_locust_drives_it_and_its_run_is_verified(
+    fleetcast: Callable[..., Any], place: dict[str, str], calm: str
+) -> None:
+    done = fleetcast(
+        "load", calm, "--pipeline", FILE, "--workers", "2", "--run-id", "load", "--max-lost", "0"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdict = json.loads((Path(place["FLEETCAST_RUNS"]) / "load" / "verdict.json").read_text())
+    assert verdict["landed"]["timeseries"]["unique"] == 200
+    assert verdict["landed"]["archive"]["unique"] == 200
+    refused = fleetcast("load", calm, "--pipeline", FILE, "--transport", "mqtt")
+    assert refused.returncode == 2
+    assert "a pipeline is driven through its stream" in refused.stderr
+
+
+@pytest.mark.usefixtures("built")
+def test_tests_of_other_repositories_drive_it(
+    place: dict[str, str], calm: str, tmp_path: Path
+) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["fleetcast.pytest_plugin"]\n')
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    (tmp_path / "test_it.py").write_text(
+        "async def test_it(fleet):\n"
+        f"    run = await fleet.run({calm!r})\n"
+        "    assert run.passed, run.why\n"
+        "    assert run.verdict.landed['archive'].unique == 200\n"
+    )
+    port = place["FLEETCAST_PORT"]
+    for words, said in (
+        ((f"--fleet-pipeline={FILE}", "--fleet-port", port), "1 passed"),
+        ((f"--fleet-pipeline={FILE}", "--fleet-env", "dev"), "give one of the two"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
+            cwd=tmp_path, env={**place, "PYTHONPATH": str(EXAMPLE.parents[2])},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert said in done.stdout, done.stdout + done.stderr
+
+
 # As the example's writer, but for three readings of one device.
 FAULTY = """
 
@@ -161,3 +214,62 @@ def test_a_writer_that_loses_doubles_and_changes_is_found_out(
         ("timeseries", "duplicated", "dev-000007", 6),
     }  # fmt: skip
     assert 'skipped="1"' in (tmp_path / "junit.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--env", "dev"), "--pipeline and --env do not go together: give one of the two"),
+        (("--region", "eu-west-1"), "--pipeline and --region do not go together"),
+        (("--transport", "null"), "and not by transport null: leave out --transport"),
+    ],
+)
+def test_options_that_do_not_go_with_a_pipeline_are_refused(
+    fleetcast: Callable[..., Any], arguments: tuple[str, ...], said: str
+) -> None:
+    done = fleetcast("simulate", SCENARIO, "--pipeline", FILE, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("built")
+def test_a_run_is_verified_by_another_file_for_its_own_pipeline_alone(
+    fleetcast: Callable[..., Any], tmp_path: Path
+) -> None:
+    run = ("--run-id", "again", "--duration", "1s")
+    done = fleetcast("simulate", SCENARIO, "--pipeline", FILE, *run)
+    assert done.returncode == 0, done.stderr
+    text = Path(FILE).read_text()
+    other = tmp_path / "pipeline.yaml"
+    for changed, said in (
+        (text.replace("plant-ingest", "other"), "was driven at stream_name plant-ingest, and "),
+        (text.replace("rh: ", "hum: "), "payload: is not the one that run again was driven with"),
+    ):
+        other.write_text(changed)
+        refused = fleetcast("verify", "again", "--pipeline", str(other))
+        assert refused.returncode == 2
+        assert said in refused.stderr
+    quarantine = text[text.index("quarantine:") : text.index("alarms:")]
+    without = text[: text.index("archive:")] + quarantine
+    other.write_text(without)
+    verified = fleetcast("verify", "again", "--pipeline", str(other), "--json")
+    verdict = json.loads(verified.stdout)
+    assert list(verdict["landed"]) == ["timeseries"]
+    assert {one["name"] for one in verdict["not_checked"]} >= {"archive", "alarms"}
+    # The file is kept: the report, and verifying again, go by it.
+    assert json.loads(fleetcast("verify", "again", "--json").stdout)["landed"] == verdict["landed"]
+
+
+def test_a_file_with_mistakes_is_told_line_by_line(
+    fleetcast: Callable[..., Any], tmp_path: Path
+) -> None:
+    wrong = tmp_path / "pipeline.yaml"
+    text = Path(FILE).read_text()
+    wrong.write_text(text.replace("  prefix:", "  prefx:").replace("device: sensor", "devise: x"))
+    done = fleetcast("pipeline", "check", str(wrong))
+    assert done.returncode == 2
+    assert [line.partition(": ")[2].partition(": ")[2] for line in done.stderr.splitlines()] == [
+        "timeseries.columns.devise: there is no such field: did you mean device?",
+        "archive.prefx: there is no such field: did you mean prefix?",
+    ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -104,6 +105,10 @@ def test_what_is_wrong_is_told_with_its_line(
         ({"sequence": None, "time": None}, "the readings of a device cannot be told apart"),
         ({"run": None, "time": None}, "the readings of two runs cannot be told apart"),
         ({"run": "sensor"}, "timeseries.columns.run: 'sensor' is device already"),
+        ({"id": "i"}, "columns.id_form: an id needs its form"),
+        ({"id": "i", "id_form": "{device}/{seq}"}, "columns.device: is in the id already"),
+        ({"id": "i", "id_form": "{dev}"}, "{dev} must be one of {device}, {seq}, {ts}, {run}"),
+        ({"id": "i", "id_form": "{seq}{ts}"}, "put something that is no digit between its places"),
         ({"sequnce": "n"}, "columns.sequnce: there is no such field: did you mean sequence?"),
     ],
 )
@@ -113,6 +118,21 @@ def test_a_mapping_that_cannot_tell_readings_apart_is_refused(
     with pytest.raises(UsageError, match=r"pipeline.yaml:\d+: ") as refused:
         load(written(tmp_path, columns(**changed)))
     assert said in str(refused.value)
+
+
+def test_an_id_may_hold_what_tells_a_reading(tmp_path: Path) -> None:
+    told = {"device": None, "sequence": None, "run": None, "time": None}
+    form = "{run}:{device}.{seq}"
+    pipeline = load(written(tmp_path, columns(**told, id="msg", id_form=form)))
+    assert pipeline.timeseries is not None
+    mapping = pipeline.timeseries.columns
+    assert mapping.names() == dict.fromkeys(("run", "device", "sequence"), "msg")
+    found = {
+        field: [match[1] for match in [re.fullmatch(form, "r-2026-a:dev-000007.42")] if match]
+        for field, form in mapping.forms().items()
+    }
+    assert found == {"run": ["r-2026-a"], "device": ["dev-000007"], "sequence": ["42"]}
+    assert re.fullmatch(mapping.forms()["device"], "r:pump-1.42") is None
 
 
 def test_what_is_no_mapping_or_no_yaml_is_told(tmp_path: Path) -> None:

@@ -173,6 +173,28 @@ async def test_seq_as_a_text_times_in_seconds_and_measures_of_other_names(
     ]
 
 
+async def test_an_id_that_holds_device_and_seq_tells_readings_in_both_stores(
+    cloud: Any, make_run: Callable[..., Any], table: Table
+) -> None:
+    run = make_run()
+    rows = true_rows(run)
+    ids = [f"{run.info.id}|{r.device}/{r.seq}" for r in rows]
+    await table.write(
+        *[{"msg": told, "ms": r.ts_ms, "x": 1} for told, r in zip(ids, rows, strict=True)]
+    )
+    prefix = f"own/{uuid.uuid4().hex}/"
+    body = b"\n".join(json.dumps({"key": told}).encode() for told in [*ids[1:], "pump/1"])
+    await cloud.clients["s3"].put_object(Bucket="archive", Key=f"{prefix}x", Body=body)
+    form = "{run}|{device}/{seq}"
+    told = table.pipeline(id="msg", id_form=form).model_dump(mode="json", by_alias=True)
+    told["archive"] = {
+        "bucket": "archive", "prefix": prefix, "fields": {"id": "key", "id_form": form}
+    }  # fmt: skip
+    verdict = await verified(run, Pipeline.model_validate(told), cloud)
+    assert landed(verdict, "timeseries") == {"unique": len(rows), **CLEAN}
+    assert landed(verdict, "archive") == {"unique": len(rows) - 1, **CLEAN, "lost": 1}
+
+
 async def test_a_time_of_its_own_and_when_the_row_was_written(
     cloud: Any, make_run: Callable[..., Any], table: Table
 ) -> None:
