@@ -6,20 +6,25 @@ Locust patches the process that imports it, so this one never does.
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import secrets
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from fleetcast import scenarios
+from fleetcast.cloudctl import free_port
 from fleetcast.errors import ExitCode, TargetError, UsageError
 from fleetcast.home import runs_dir
+from fleetcast.runs import new_id
+from fleetcast.target import LOCAL_HOST
 from simulator.events import read_events
+from simulator.measure import RunSummary
 from simulator.scenario import load
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ class LoadRun:
     scenario: str
     target: str = "local"
     environment: str = "dev"
+    region: str | None = None
     workers: int = 1
     devices: int | None = None
     rate: str | None = None
@@ -53,8 +59,11 @@ class LoadRun:
     transport: str = "kinesis"
     per_connection: int | None = None
     connect_rate: float | None = None
+    ordering: str = "relaxed"
+    seed: int | None = None
     run_id: str | None = None
     aggregate: bool = False
+    json: bool = False
     pipeline: Path | None = None
     limits: Mapping[str, float | None] = field(default_factory=dict)
     reports: Mapping[str, Any] = field(default_factory=dict)
@@ -70,15 +79,18 @@ class LoadRun:
             "--scenario": self.scenario,
             "--fleet-target": self.target,
             "--fleet-env": self.environment,
+            "--fleet-region": self.region,
             "--fleet-pipeline": self.pipeline,
             "--fleet-transport": self.transport,
             "--devices-per-connection": self.per_connection,
             "--connect-rate": self.connect_rate,
+            "--fleet-ordering": self.ordering,
+            "--fleet-seed": self.seed,
             "--fleet-devices": self.devices,
             "--fleet-rate": self.rate,
             "--fleet-duration": self.duration,
             "--fleet-run-id": self.run_id,
-            "--processes": self.workers if self.workers > 1 else None,
+            **(self._processes() if self.workers > 1 else {}),
             **self.limits,
             **self.reports,
         }
@@ -86,6 +98,7 @@ class LoadRun:
             *(sys.executable, "-m", "locust", "--headless", "--only-summary"),
             *("-f", str(Path(found.submodule_search_locations[0], "locustfile.py"))),
             *(["--fleet-aggregate"] if self.aggregate else []),
+            *(["--fleet-json"] if self.json else []),
             *(
                 word
                 for option, value in options.items()
@@ -94,15 +107,40 @@ class LoadRun:
             ),
         ]
 
+    def _processes(self) -> dict[str, Any]:
+        """Options for several processes, which meet on a port of their own.
+
+        On Locust's usual port workers would join the run of another that is under way, and other
+        machines could come to it.
+        """
+        port = free_port()
+        return {
+            "--processes": self.workers,
+            "--master-bind-host": LOCAL_HOST,
+            "--master-bind-port": port,
+            "--master-host": LOCAL_HOST,
+            "--master-port": port,
+        }
+
 
 def run(asked: LoadRun) -> int:
-    """Runs Locust with its output; its exit code.
+    """Runs Locust with its output, or prints the summary as JSON instead; its exit code.
 
     Raises:
         UsageError: the scenario or an option is wrong, or Locust is not installed.
     """
     _checked(asked)
-    return subprocess.run(asked.command(), check=False).returncode  # noqa: S603 - our own
+    if not asked.json:
+        return subprocess.run(asked.command(), check=False).returncode  # noqa: S603 - our own
+    asked = replace(asked, run_id=asked.run_id or new_id())
+    # Locust's table goes to standard error, so that the summary is all that stands on the other.
+    done = subprocess.run(asked.command(), check=False, stdout=sys.stderr)  # noqa: S603 - our own
+    # A run id that is taken is another run's, which has a summary as well.
+    summary = {} if done.returncode == ExitCode.USAGE else _summary(str(asked.run_id))
+    if summary:
+        names = (one.name for one in fields(RunSummary))
+        sys.stdout.write(json.dumps({name: summary[name] for name in names}) + "\n")
+    return done.returncode
 
 
 def _checked(asked: LoadRun) -> Scenario:
@@ -114,7 +152,7 @@ def _checked(asked: LoadRun) -> Scenario:
     if importlib.util.find_spec("locust") is None:
         raise UsageError("Locust is not installed: pip install 'fleetcast[load]'")
     plan = load(scenarios.find(asked.scenario)).with_overrides(
-        devices=asked.devices, rate=asked.rate, duration=asked.duration
+        devices=asked.devices, rate=asked.rate, duration=asked.duration, seed=asked.seed
     )
     if asked.workers > plan.fleet.devices:
         raise UsageError(f"--workers {asked.workers}: there are {plan.fleet.devices:,} devices")

@@ -28,6 +28,11 @@ DEVICE_HEAD_START_S = 3e-6
 WORKERS_HEAD_START_S = 4.0
 
 
+def new_id() -> str:
+    """An id for a run: when it was made, and a little chance."""
+    return f"r-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
 def new_run(
     scenario: Scenario,
     target: Target,
@@ -53,7 +58,7 @@ def new_run(
     Raises:
         UsageError: the id cannot name a folder, or is taken.
     """
-    name = run_id or f"r-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    name = run_id or new_id()
     validate_run_id(name)
     folder = runs_dir() / name
     try:

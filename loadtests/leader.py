@@ -63,6 +63,7 @@ class Leader:
         run_dir: Its folder.
         users: Locust users; each drives a slice.
         alive: Tells whether a worker is there.
+        watch: Is told about twice a second how it goes.
 
     Attributes:
         concluded: Whether it was said what came of the run.
@@ -75,6 +76,8 @@ class Leader:
         run_dir: Path,
         users: int,
         alive: Callable[[str], bool],
+        *,
+        watch: Callable[[Progress], None],
     ) -> None:
         self.plan = plan
         self.run = run
@@ -84,6 +87,7 @@ class Leader:
         self.parts = [Part(devices) for devices in slices(plan.fleet.devices, users)]
         self._by_slice = {part.devices: part for part in self.parts}
         self._alive = alive
+        self._watch = watch
         self._events = EventLog(run_dir)
         self.latest: Progress | None = None
         self._teller = Teller(plan, run.start_ms, self._events, self._progressed)
@@ -92,6 +96,7 @@ class Leader:
 
     def _progressed(self, now: Progress) -> None:
         self.latest = now
+        self._watch(now)
 
     def hear(self, node: str, message: dict[str, Any]) -> None:
         """Takes what a worker tells of a slice."""

@@ -22,7 +22,7 @@ from typing import Any
 import boto3
 import gevent
 from botocore.exceptions import BotoCoreError, ClientError
-from locust import User, events, task
+from locust import User, events, runners, task
 from locust.exception import StopUser
 from locust.runners import WORKER_REPORT_INTERVAL, MasterRunner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
@@ -51,6 +51,9 @@ log = logging.getLogger("fleetcast")
 MESSAGE = "fleet"
 SHIP_S = 1.0
 REPORTED_S = 1.0
+# Seconds without a sign of life after which a worker is missed. Locust's three are less than a busy
+# machine keeps a process waiting, and a slice whose worker is missed is given up.
+MISSED_S = 15
 VERIFY = "verify"
 # Users of this process, counted in each run.
 _numbers: dict[str, itertools.count[int]] = {}
@@ -68,6 +71,7 @@ def add_options(parser: Any) -> None:
     group.add_argument("--scenario", default="smoke", help="YAML file or name of a ready scenario")
     group.add_argument("--fleet-target", default="local", choices=["local", "aws"])
     group.add_argument("--fleet-env", default="dev", help="environment suffix of the stack")
+    group.add_argument("--fleet-region", default=None, help="AWS region; the stack's if not given")
     group.add_argument(
         "--fleet-pipeline", default=None, help="file of a pipeline of your own, in place of a stack"
     )
@@ -81,10 +85,17 @@ def add_options(parser: Any) -> None:
         "--connect-rate", type=float, default=100.0, help="over mqtt: connections begun a second"
     )
     group.add_argument("--fleet-aggregate", action="store_true", help="KPL aggregation")
+    group.add_argument(
+        "--fleet-ordering", default="relaxed", help="strict keeps each device's order, or relaxed"
+    )
+    group.add_argument("--fleet-seed", type=int, default=None, help="another seed")
     group.add_argument("--fleet-devices", type=int, default=None, help="number of devices")
     group.add_argument("--fleet-rate", default=None, help="peak rate, such as 2000/s")
     group.add_argument("--fleet-duration", default=None, help="length, such as 30s")
     group.add_argument("--fleet-run-id", default=None, help="a run id of your own")
+    group.add_argument(
+        "--fleet-json", action="store_true", help="progress as lines of JSON on standard error"
+    )
     group.add_argument("--max-fail-ratio", type=float, default=None, help="0 to 1")
     group.add_argument("--max-p99", type=float, default=None, help="milliseconds, due to acked")
     group.add_argument("--max-rate-error", type=float, default=None, help="per cent")
@@ -99,6 +110,7 @@ def listen(environment: Any, **_: Any) -> None:
     runner = environment.runner
     if runner is None or isinstance(runner, WorkerRunner):
         return
+    runners.HEARTBEAT_LIVENESS = MISSED_S
     runner.register_message(MESSAGE, _heard)
     if environment.web_ui:
         web.extend(environment, lambda: _leaders[-1] if _leaders else None)
@@ -164,7 +176,10 @@ def _make_run(environment: Any, options: Any) -> Leader:
     if users % workers:
         raise UsageError(f"--users {users} on {workers} workers: make it a multiple of {workers}")
     plan = load(scenarios.find(options.scenario)).with_overrides(
-        devices=options.fleet_devices, rate=options.fleet_rate, duration=options.fleet_duration
+        devices=options.fleet_devices,
+        rate=options.fleet_rate,
+        duration=options.fleet_duration,
+        seed=options.fleet_seed,
     )
     if users > plan.fleet.devices:
         raise UsageError(
@@ -173,7 +188,12 @@ def _make_run(environment: Any, options: Any) -> Leader:
     if options.fleet_transport in {"file", "stdout"}:
         raise UsageError(f"transport {options.fleet_transport} is written by one process")
     sending = Sending.checked(
-        options.fleet_transport, options.fleet_aggregate, "relaxed", None, 1, plan.fleet.devices
+        options.fleet_transport,
+        options.fleet_aggregate,
+        options.fleet_ordering,
+        None,
+        1,
+        plan.fleet.devices,
     )
     if options.fleet_transport == "mqtt":
         known = identities_of(options.fleet_target, options.fleet_env)
@@ -188,12 +208,12 @@ def _make_run(environment: Any, options: Any) -> Leader:
         plan, outputs, target = driven.at(plan, Path(options.fleet_pipeline), options.fleet_target)
     elif sending.to_stack:
         outputs = StackOutputs.load(options.fleet_target, options.fleet_env)
-        target = Target.named(options.fleet_target, region=outputs.region)
+        target = Target.named(options.fleet_target, region=options.fleet_region or outputs.region)
     if target is not None and outputs is not None:
         _signing_key(target, outputs.signing_secret_arn)
     # One process would have to put them on the target for all.
     check_target(plan, None)
-    where = target or Target.named("local")
+    where = target or Target.named(options.fleet_target, region=options.fleet_region)
     info, folder = new_run(
         plan, where, outputs, options.fleet_run_id, transport=options.fleet_transport
     )
@@ -204,7 +224,10 @@ def _make_run(environment: Any, options: Any) -> Leader:
     plan.save(folder / "scenario.yaml", run)
     if options.fleet_pipeline:
         driven.keep(Path(options.fleet_pipeline), folder)
-    leader = Leader(plan, run, folder, users, lambda node: _is_alive(runner, node))
+    leader = Leader(
+        plan, run, folder, users, lambda node: _is_alive(runner, node),
+        watch=_print_progress if options.fleet_json else _keep_quiet,
+    )  # fmt: skip
     # Locust hands its options to workers, as they are now.
     options.fleet_order = json.dumps(
         {
@@ -224,6 +247,14 @@ def _make_run(environment: Any, options: Any) -> Leader:
     )
     log.info("run %s: %s, %d devices, %d users", run.id, plan.name, plan.fleet.devices, users)
     return leader
+
+
+def _print_progress(now: Progress) -> None:
+    sys.stderr.write(json.dumps({"event": "progress", **asdict(now)}) + "\n")
+
+
+def _keep_quiet(_: Progress) -> None:
+    """Locust has statistics of its own."""
 
 
 def _is_alive(runner: Any, node: str) -> bool:

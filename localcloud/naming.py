@@ -45,6 +45,7 @@ class Route:
 
     operation: str
     method: str
+    word: str
     path: re.Pattern[str]
     query: tuple[tuple[str, str | None], ...]
     headers: tuple[str, ...]
@@ -125,9 +126,7 @@ def route_of(request: Request) -> tuple[str, dict[str, str]] | None:
     query = parse_qs(request.query, keep_blank_values=True)
     asked = query.get("x-id", [""])[0]
     best: tuple[tuple[int, int, int], str, dict[str, str]] | None = None
-    for route in _routes(request.service or "s3"):
-        if route.method != request.method:
-            continue
+    for route in _candidates(request):
         match = route.path.match(request.path)
         weight = route.weight(query, request.headers) if match else -1
         if match is None or weight < 0:
@@ -150,6 +149,24 @@ def rest_paths(service: str) -> list[tuple[str, str, str]]:
         for model in models(service)
         for name in model.operation_names
     ]
+
+
+def _candidates(request: Request) -> tuple[Route, ...]:
+    """The routes that a request's method and the first word of its path leave."""
+    by_word = _routes_by_word(request.service or "s3")
+    word = request.path.partition("/")[2].partition("/")[0]
+    named = by_word.get((request.method, word), ()) if word else ()
+    return named + by_word.get((request.method, ""), ())
+
+
+@functools.cache
+def _routes_by_word(service: str) -> dict[tuple[str, str], tuple[Route, ...]]:
+    """Routes by method and first word of their paths; "" where that is a variable or nothing."""
+    found: dict[tuple[str, str], tuple[Route, ...]] = {}
+    for route in _routes(service):
+        place = (route.method, route.word)
+        found[place] = (*found.get(place, ()), route)
+    return found
 
 
 @functools.cache
@@ -181,9 +198,11 @@ def _route(operation: Any) -> Route:
         pattern += f"(?P<{variable.group(1)}>{'.+' if variable.group(2) else '[^/]+'})"
         position = variable.end()
     pattern += re.escape(path[position:])
+    word = path.partition("/")[2].partition("/")[0]
     return Route(
         operation.name,
         operation.http["method"],
+        "" if "{" in word else word,
         re.compile(f"^{pattern.rstrip('/')}/?$"),
         tuple((name, value) for name, value in query if name != "x-id"),
         tuple(headers),

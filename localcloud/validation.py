@@ -52,6 +52,28 @@ def check_request(request: Request, code: str = "ValidationException") -> None:
         check(model.input_shape, _rest_parameters(request, model, found[1]), code)
 
 
+def rest_parameters(
+    request: Request, operation: str, path: dict[str, str], code: str = "ValidationException"
+) -> dict[str, Any]:
+    """The checked parameters of a REST-JSON request, of its body and its address, by member name.
+
+    Args:
+        request: The request.
+        operation: What it calls.
+        path: The variables of its path.
+        code: What the service calls a parameter that its model does not allow.
+
+    Raises:
+        AwsError: as `check_request` does.
+    """
+    model = operation_model(request.service, operation)
+    if model is None or model.input_shape is None:
+        return {}
+    values = _rest_parameters(request, model, path)
+    check(model.input_shape, values, code)
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def check(shape: Any, value: Any, code: str = "ValidationException") -> None:
     """Checks `value`, parsed JSON or CBOR, against a shape, and takes nulls out of it.
 
@@ -94,8 +116,8 @@ def _rest_parameters(request: Request, model: Any, path: dict[str, str]) -> dict
     for name, shape in model.input_shape.members.items():
         where = shape.serialization.get("location")
         wire = shape.serialization.get("name", name)
-        if where == "uri":
-            values[name] = path.get(wire)
+        if where == "uri" and wire in path:
+            values[name] = _converted(shape, [path[wire]], name)
         elif where == "querystring" and wire in query:
             values[name] = _converted(shape, query[wire], name)
         elif where == "header" and wire.lower() in request.headers:

@@ -255,6 +255,12 @@ def tables(run_dir: Path, columns: Sequence[str] = tuple(SCHEMA.names)) -> Itera
             yield lost.select(list(columns))
 
 
+def slices(run_dir: Path) -> list[tuple[int, int]]:
+    """Devices [first, last) of each process that drove a part of the fleet, in order."""
+    journals = (run_dir / FOLDER).glob("released-*.jsonl")
+    return sorted({_read_journal(journal)[0] for journal in journals})
+
+
 def _unknown_rows(
     scenario: Scenario, run: RunInfo, journal: Path, told: NDArray[np.int16]
 ) -> pa.Table:

@@ -69,6 +69,7 @@ class StackConfig(BaseModel):
     critical_limits: dict[str, Limit] = {"temperature": Limit(max=60.0)}
     log_retention_days: int = 14
     probe_queue: bool = True
+    iot_log_level: Literal["DEBUG", "INFO", "WARN", "ERROR"] | None = None
     tags: dict[str, str] = {}
 
     @field_validator("environment")

@@ -48,6 +48,11 @@ class Names:
         return self("ingest")
 
     @property
+    def template(self) -> str:
+        """The fleet provisioning template; AWS takes 36 letters, which leaves no room for more."""
+        return self("fleet")
+
+    @property
     def topic_root(self) -> str:
         """The first level of MQTT topics of this environment."""
         return f"{PREFIX}-{self.environment}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stack.alarms import NAMESPACE
 from stack.bindings import PROVIDER_VERSION, aws, cdktf
 from stack.constructs.archive import ERROR_PREFIX, PREFIX, archive
+from stack.constructs.devices import iot_logging, provisioning
 from stack.constructs.encryption import encryption_key
 from stack.constructs.ingest import ingest_stream, iot_core
 from stack.constructs.messaging import messaging
@@ -43,6 +44,8 @@ class TelemetryStack(cdktf.TerraformStack):  # type: ignore[misc]  # cdktf is un
         messages = messaging(scope, key)
         stream = ingest_stream(scope, key)
         iot_core(scope, key, stream, messages)
+        provisioning(scope)
+        iot_logging(scope)
         series = time_series(scope, key)
         worker = processor(scope, key, stream, series, messages, build_dir)
         stored = archive(scope, key, stream)

@@ -16,7 +16,7 @@ from dashboards.live.alarms import read_alarms, read_history
 from dashboards.live.board import read_dashboard
 from dashboards.live.clients import ApiProblem, Clients
 from dashboards.live.fleet import Fleet
-from dashboards.live.guard import REPORT_POLICY, guard
+from dashboards.live.guard import REPORT_POLICY, Token, guard
 from dashboards.live.logs import read_log
 from fleetcast import __version__
 from fleetcast.errors import TargetError, UsageError
@@ -38,16 +38,28 @@ AWS_EVERY = {"board": 60, "alarms": 30, "map": 60, "runs": 1}
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page that is served; `url` is where."""
+    """A page that is served.
+
+    Attributes:
+        url: Where.
+        token: What its API wants in the Authorization header, after `Bearer`.
+    """
 
     url: str
+    token: str
+
+    @property
+    def address(self) -> str:
+        """What a browser opens: the token is in the part that it sends to nobody."""
+        return f"{self.url}#token={self.token}"
 
 
 class _Api:
-    def __init__(self, target: Target, environment: str, clients: Clients) -> None:
+    def __init__(self, target: Target, environment: str, clients: Clients, token: Token) -> None:
         self._target = target
         self._environment = environment
         self._clients = clients
+        self._token = token
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -156,7 +168,10 @@ class _Api:
         return web.json_response(await self._fleet().placed(since_ms))
 
     async def _runs(self, _: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(runs.read_runs))
+        told = await asyncio.to_thread(runs.read_runs)
+        for run in told["runs"]:
+            run["report"] = self._token.report(run["id"]) if run["report"] else ""
+        return web.json_response(told)
 
     async def _query(self, request: web.Request) -> web.Response:
         asked = await _asked(request)
@@ -236,8 +251,9 @@ async def serve(target: Target, environment: str, *, port: int = 0) -> AsyncIter
         TargetError: the port is taken.
     """
     async with Clients(target) as clients:
-        app = web.Application(middlewares=[guard, _problems], client_max_size=MAX_BODY_BYTES)
-        app.add_routes(_Api(target, environment, clients).routes())
+        token = Token()
+        app = web.Application(middlewares=[guard(token), _problems], client_max_size=MAX_BODY_BYTES)
+        app.add_routes(_Api(target, environment, clients, token).routes())
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
@@ -249,6 +265,6 @@ async def serve(target: Target, environment: str, *, port: int = 0) -> AsyncIter
                     f"port {port} is taken: give fleetcast dashboard another --page-port"
                 ) from error
             bound = runner.addresses[0][1]
-            yield Page(f"http://{LOCAL_HOST}:{bound}/")
+            yield Page(f"http://{LOCAL_HOST}:{bound}/", token.text)
         finally:
             await runner.cleanup()

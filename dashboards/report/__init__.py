@@ -1,7 +1,8 @@
-"""The report of a run: one HTML page that opens without a network."""
+"""The report of a run, and that of two: HTML pages that open without a network."""
 
 from __future__ import annotations
 
+from dashboards.report.comparison import write_comparison
 from dashboards.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]

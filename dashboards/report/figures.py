@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboards.report.series import HEAT_MS
+from dashboards.report.series import HEAT_MS, over_time
 
 if TYPE_CHECKING:
-    from dashboards.report.series import Series, Span
+    from collections.abc import Mapping
+
+    from dashboards.report.series import Floats, Series, Span
 
 BLUE, ORANGE, GREEN, RED, VIOLET = "#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#8b5cf6"
 _MARGIN = {"l": 60, "r": 20, "t": 34, "b": 45}
 
 
-def figures(series: Series) -> dict[str, dict[str, Any]]:
-    """Figures by the id of the element that they are drawn in."""
-    return {
+def figures(series: Series, landings: Mapping[str, Floats]) -> dict[str, dict[str, Any]]:
+    """Figures by the id of the element that they are drawn in.
+
+    Args:
+        series: Of the run.
+        landings: What verification kept of its landing; without it, that is not drawn.
+    """
+    landed = {"landing": _landing(series, landings)} if landings else {}
+    return landed | {
         "rate": _rate(series),
         "timeline": _timeline(series),
         "latency": _latency(series),
@@ -44,7 +53,7 @@ def _rate(series: Series) -> dict[str, Any]:
             figure.add_vrect(
                 x0=span.start_s, x1=span.end_s, fillcolor=RED, opacity=0.08, line_width=0
             )
-    return _finished(figure, "readings per second", 260)
+    return finished(figure, "readings per second", 260)
 
 
 def _latency(series: Series) -> dict[str, Any]:
@@ -55,10 +64,27 @@ def _latency(series: Series) -> dict[str, Any]:
     ):
         figure.add_scatter(
             x=series.at_s.tolist(),
-            y=[None if value != value else round(value, 3) for value in values.tolist()],  # noqa: PLR0124 - NaN
+            y=points(values),
             name=name, mode="lines", line={"color": colour},
         )  # fmt: skip
-    return _finished(figure, "milliseconds", 240)
+    return finished(figure, "milliseconds", 240)
+
+
+def _landing(series: Series, landings: Mapping[str, Floats]) -> dict[str, Any]:
+    figure = go.Figure()
+    bins = len(series.at_s)
+    for name, column, share, colour, dash in (
+        ("timestamp to row, p50", "row_from_event", 0.5, BLUE, "dot"),
+        ("timestamp to row, p99", "row_from_event", 0.99, BLUE, "solid"),
+        ("acknowledged to row, p99", "row_from_ack", 0.99, GREEN, "solid"),
+        ("acknowledged to object, p99", "object_from_ack", 0.99, VIOLET, "solid"),
+    ):
+        values = over_time(landings[column], landings["at_s"], series.width_s, bins, share)
+        figure.add_scatter(
+            x=series.at_s.tolist(), y=points(values), name=name,
+            mode="lines", line={"color": colour, "dash": dash},
+        )  # fmt: skip
+    return finished(figure, "milliseconds", 260)
 
 
 def _timeline(series: Series) -> dict[str, Any]:
@@ -77,10 +103,10 @@ def _timeline(series: Series) -> dict[str, Any]:
             hoverinfo="text",
         )
     rows = len({(span.kind, span.name) for span in series.spans})
-    finished = _finished(figure, "", 90 + 34 * rows)
-    finished["layout"]["yaxis"] |= {"autorange": "reversed", "automargin": True}
-    finished["layout"] |= {"barmode": "overlay", "hovermode": "closest"}
-    return finished
+    told = finished(figure, "", 90 + 34 * rows)
+    told["layout"]["yaxis"] |= {"autorange": "reversed", "automargin": True}
+    told["layout"] |= {"barmode": "overlay", "hovermode": "closest"}
+    return told
 
 
 def _shards(series: Series) -> dict[str, Any]:
@@ -93,10 +119,10 @@ def _shards(series: Series) -> dict[str, Any]:
         hovertext=[f"{shard}: {count:,} readings" for shard, count in series.shards.items()],
         hoverinfo="text",
     )
-    finished = _finished(figure, "per cent of readings", 220)
-    finished["layout"]["xaxis"] |= {"title": {"text": "shard"}, "type": "category"}
-    finished["layout"]["hovermode"] = "closest"
-    return finished
+    told = finished(figure, "per cent of readings", 220)
+    told["layout"]["xaxis"] |= {"title": {"text": "shard"}, "type": "category"}
+    told["layout"]["hovermode"] = "closest"
+    return told
 
 
 def _heat(series: Series) -> dict[str, Any]:
@@ -125,10 +151,10 @@ def _map(series: Series, values: Any, labels: list[str], what: str, height: int)
         showscale=False,
         hoverongaps=False,
     )
-    finished = _finished(figure, "", height)
-    finished["layout"]["yaxis"] |= {"type": "category", "automargin": True}
-    finished["layout"]["hovermode"] = "closest"
-    return finished
+    told = finished(figure, "", height)
+    told["layout"]["yaxis"] |= {"type": "category", "automargin": True}
+    told["layout"]["hovermode"] = "closest"
+    return told
 
 
 def _short(shard: str) -> str:
@@ -144,7 +170,13 @@ def _told(span: Span) -> str:
     return f"{span.name} ({span.kind}): from {span.start_s:.1f} s {end}"
 
 
-def _finished(figure: go.Figure, title: str, height: int) -> dict[str, Any]:
+def points(values: Floats) -> list[float | None]:
+    """Values of a line, rounded; None is a gap."""
+    return [round(value, 3) if math.isfinite(value) else None for value in values.tolist()]
+
+
+def finished(figure: go.Figure, title: str, height: int) -> dict[str, Any]:
+    """A figure as JSON, without what the page's theme decides."""
     figure.update_layout(
         template="none",
         height=height,

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fleetcast.verify.quantiles import by_group
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -76,9 +78,7 @@ def build(
     )
     last_s = max((float(np.nanmax(column)) for column in (due_s, sent_s, acked_s)
                   if np.isfinite(column).any()), default=0.0)  # fmt: skip
-    length_s = max(scenario.profile.duration_s, last_s, 1.0)
-    width_s = max(1.0, float(np.ceil(length_s / MAX_BINS)))
-    bins = int(np.ceil(length_s / width_s))
+    width_s, bins = bins_of(max(scenario.profile.duration_s, last_s))
 
     def per_second(times_s: Floats) -> Floats:
         inside = times_s[np.isfinite(times_s)]
@@ -92,8 +92,8 @@ def build(
         due=per_second(due_s),
         sent=per_second(sent_s),
         acked=per_second(acked_s),
-        lag_ms=_p99((sent_s - due_s) * 1000, due_s, width_s, bins),
-        answer_ms=_p99((acked_s - sent_s) * 1000, due_s, width_s, bins),
+        lag_ms=over_time((sent_s - due_s) * 1000, due_s, width_s, bins, 0.99),
+        answer_ms=over_time((acked_s - sent_s) * 1000, due_s, width_s, bins, 0.99),
         shards=_shards(table),
         spans=[*_faults(scenario), *_alarms(run, events)],
         heat=_heat((acked_s - due_s) * 1000, due_s, width_s, bins),
@@ -101,19 +101,18 @@ def build(
     )
 
 
-def _p99(values: Floats, at_s: Floats, width_s: float, bins: int) -> Floats:
-    """The 99th percentile of the values of each bin."""
+def bins_of(length_s: float) -> tuple[float, int]:
+    """How wide the bins of so long a run are, seconds, and how many there are."""
+    length_s = max(length_s, 1.0)
+    width_s = max(1.0, float(np.ceil(length_s / MAX_BINS)))
+    return width_s, int(np.ceil(length_s / width_s))
+
+
+def over_time(values: Floats, at_s: Floats, width_s: float, bins: int, share: float) -> Floats:
+    """A percentile of the values of each bin; NaN where there is none."""
     known = np.isfinite(values)
-    values, index = values[known], np.clip((at_s[known] / width_s).astype(np.int64), 0, bins - 1)
-    order = np.lexsort((values, index))
-    values, index = values[order], index[order]
-    ends = np.searchsorted(index, np.arange(bins), side="right")
-    starts = np.searchsorted(index, np.arange(bins), side="left")
-    result = np.full(bins, np.nan)
-    some = ends > starts
-    rank = starts + np.ceil(0.99 * (ends - starts)).astype(np.int64) - 1
-    result[some] = values[rank[some]]
-    return result
+    index = np.clip((at_s[known] / width_s).astype(np.int64), 0, bins - 1)
+    return by_group(values[known], index, bins, share)
 
 
 def _heat(values_ms: Floats, at_s: Floats, width_s: float, bins: int) -> Floats:

@@ -85,6 +85,12 @@ def markdown(verdict: Verdict, exceptions: Sequence[Amiss]) -> str:
             f"| {store} | {found.unique:,} | {found.lost:,} | {found.duplicated:,} | "
             f"{found.phantom:,} | {found.corrupted:,} | {found.late:,} |"
         )
+    if any(verdict.latency_ms.values()):
+        lines += ["", "| latency | p50 | p95 | p99 | max |", "|---|---:|---:|---:|---:|"]
+        for store, found_of in verdict.latency_ms.items():
+            for since, told in found_of.items():
+                values = " | ".join(f"{told[p]:,.0f} ms" for p in ("p50", "p95", "p99", "max"))
+                lines.append(f"| {store}, {since.replace('_', ' ')} | {values} |")
     if verdict.alarms:
         lines += ["", "| alarm | fired | recovered | asked for | ok |", "|---|---:|---:|---|---|"]
         for alarm in verdict.alarms:

@@ -38,6 +38,21 @@ RateOption = Annotated[
 DurationOption = Annotated[
     str | None, typer.Option("--duration", help="Length, such as 30s; the shape is stretched.")
 ]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Another seed.")]
+OrderingOption = Annotated[
+    str,
+    typer.Option(
+        "--ordering",
+        help="strict keeps each device's order even when readings are refused and sent again.",
+        metavar="relaxed|strict",
+    ),
+]
+RunJsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="The summary as JSON; on standard error, a line of JSON twice a second."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

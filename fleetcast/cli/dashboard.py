@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from fleetcast.cli.common import EnvOption, PortOption, RegionOption, TargetOpti
 from fleetcast.cli.settings import SetOption, stack_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetcast.target import Target
 
 
@@ -55,10 +58,31 @@ async def _show(where: Target, env: str, page_port: int, browse: bool) -> None:
     from dashboards.live import serve
 
     async with serve(where, env, port=page_port) as page:
-        typer.echo(f"dashboard on {page.url} (stop with Ctrl-C)")
-        if browse:
-            await asyncio.to_thread(webbrowser.open, page.url)
-        await asyncio.Event().wait()
+        typer.echo(f"dashboard on {page.address} (stop with Ctrl-C)")
+        with way_to(page.address) as way:
+            if browse:
+                await asyncio.to_thread(webbrowser.open, way.as_uri())
+            await asyncio.Event().wait()
+
+
+@contextmanager
+def way_to(address: str) -> Iterator[Path]:
+    """A file that leads a browser to an address.
+
+    Everybody on a machine sees the arguments of everybody's processes, but not what is in this file.
+    """
+    import secrets
+
+    from fleetcast.home import home
+
+    home().mkdir(parents=True, exist_ok=True)
+    path = home() / f"dashboard-{secrets.token_hex(4)}.html"
+    path.touch(mode=0o600, exist_ok=False)
+    try:
+        path.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">\n')
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def grafana(

@@ -11,8 +11,12 @@ from fleetcast.cli.common import (
     DevicesOption,
     DurationOption,
     EnvOption,
+    OrderingOption,
     RateOption,
+    RegionOption,
+    RunJsonOption,
     ScenarioArgument,
+    SeedOption,
     TargetOption,
     refuse_both,
 )
@@ -49,6 +53,7 @@ def load(
     scenario: ScenarioArgument,
     target: TargetOption = "local",
     env: EnvOption = "dev",
+    region: RegionOption = None,
     pipeline: PipelineOption = None,
     workers: Annotated[
         int, typer.Option("--workers", help="Processes of Locust that share the devices.", min=1)
@@ -70,6 +75,8 @@ def load(
     aggregate: Annotated[
         bool, typer.Option("--aggregate", help="Many readings to a record, in the KPL's format.")
     ] = False,
+    ordering: OrderingOption = "relaxed",
+    seed: SeedOption = None,
     run_id: Annotated[str | None, typer.Option("--run-id", help="A run id of your own.")] = None,
     max_fail_ratio: Ratio = None,
     max_p99: Latency = None,
@@ -84,15 +91,21 @@ def load(
         bool,
         typer.Option("--stress", help="Find the highest rate at which everything asked for holds."),
     ] = False,
+    json_: RunJsonOption = False,
 ) -> None:
     """Drive a scenario with Locust: its statistics and reports, our rates and verdict."""
     from fleetcast import load as runs
+    from fleetcast.errors import UsageError
+
+    if stress and json_:
+        raise UsageError("--json tells of one run, and --stress makes many: leave one of them out")
 
     if pipeline is not None:
-        refuse_both(context, "--pipeline", "env")
+        refuse_both(context, "--pipeline", "env", "region")
     given = runs.LoadRun(
-        scenario, target, env, workers, devices, rate, duration, transport,
-        per_connection, connect_rate, run_id, aggregate=aggregate, pipeline=pipeline,
+        scenario, target, env, region, workers, devices, rate, duration, transport,
+        per_connection, connect_rate, ordering, seed, run_id, aggregate=aggregate, json=json_,
+        pipeline=pipeline,
         limits={
             "--max-fail-ratio": max_fail_ratio, "--max-p99": max_p99,
             "--max-rate-error": max_rate_error, "--max-lost": max_lost,

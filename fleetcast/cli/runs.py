@@ -1,4 +1,4 @@
-"""`fleetcast simulate`, `verify`, `report` and `demo`."""
+"""`fleetcast simulate`, `verify`, `report`, `compare` and `demo`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from fleetcast.cli.common import (
     DurationOption,
     EnvOption,
     JsonOption,
+    OrderingOption,
     RateOption,
     RegionOption,
+    RunJsonOption,
     ScenarioArgument,
+    SeedOption,
     TargetOption,
     refuse_both,
     run_async,
@@ -38,6 +41,7 @@ def register(app: typer.Typer) -> None:
     )
     app.command(epilog="Example: fleetcast verify r-20260102-030405-a1b2 --json")(verify)
     app.command(epilog="Example: fleetcast report r-20260102-030405-a1b2")(report)
+    app.command(epilog="Example: fleetcast compare last-week today --html compared.html")(compare)
     app.command(epilog="Example: fleetcast demo --keep")(demo)
 
 
@@ -67,14 +71,7 @@ def simulate(
         bool,
         typer.Option("--aggregate", help="Many readings to a record, in the KPL's format."),
     ] = False,
-    ordering: Annotated[
-        str,
-        typer.Option(
-            "--ordering",
-            help="strict keeps each device's order even when readings are refused and sent again.",
-            metavar="relaxed|strict",
-        ),
-    ] = "relaxed",
+    ordering: OrderingOption = "relaxed",
     workers: Annotated[
         int, typer.Option("--workers", help="Processes that share the devices.")
     ] = 1,
@@ -89,14 +86,9 @@ def simulate(
         float,
         typer.Option("--connect-rate", help="Over mqtt: connections begun a second."),
     ] = 100.0,
-    seed: Annotated[int | None, typer.Option("--seed", help="Another seed.")] = None,
+    seed: SeedOption = None,
     run_id: Annotated[str | None, typer.Option("--run-id", help="A run id of your own.")] = None,
-    json_: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="The summary as JSON; on standard error, a line of JSON twice a second."
-        ),
-    ] = False,
+    json_: RunJsonOption = False,
 ) -> None:
     """Drive a scenario's fleet at a stack or pipeline; keep every reading's outcome in a ledger."""
     from fleetcast import scenarios
@@ -219,6 +211,36 @@ def report(run_id: RunArgument) -> None:
     from fleetcast.runs import run_folder
 
     typer.echo(str(write_report(run_folder(run_id))))
+
+
+def compare(
+    run_a: Annotated[str, typer.Argument(help="Id of the run to compare with.", metavar="RUN_A")],
+    run_b: Annotated[str, typer.Argument(help="Id of the run that is judged.", metavar="RUN_B")],
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with both latencies over time.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Say what changed between two verified runs. Exit 1 if the second's verdict is worse."""
+    from dashboards.report import write_comparison
+    from fleetcast.errors import ExitCode
+    from fleetcast.runs import run_folder
+    from fleetcast.verify import compare as comparing
+
+    folders = [run_folder(run_id) for run_id in (run_a, run_b)]
+    runs = [comparing.Compared.of_run(folder) for folder in folders]
+    found = comparing.compare(*runs)
+    if html is not None:
+        write_comparison(html, found, runs, folders)
+    if json_:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        for line in found.lines():
+            typer.echo(line)
+        if html is not None:
+            typer.echo(f"page: {html}")
+    if found.worse:
+        raise typer.Exit(ExitCode.VERDICT_FAIL)
 
 
 def demo(

@@ -30,9 +30,14 @@ class Transition:
 
 
 class Alarms(Protocol):
-    """What tells what alarms did."""
+    """What tells what alarms did.
+
+    Attributes:
+        since_ms: What was before is left out, epoch milliseconds.
+    """
 
     transitions: list[Transition]
+    since_ms: int
 
     async def poll(self) -> None:
         """Takes what is new."""
@@ -49,6 +54,10 @@ class AlarmReader:
         run: Which run.
         run_dir: Its folder.
         wait_s: How long a receive waits for a first message, whole seconds.
+
+    Attributes:
+        since_ms: Messages from before it are left out, epoch milliseconds: the run's start, or
+            earlier where the stream's clock says so.
     """
 
     def __init__(
@@ -57,7 +66,7 @@ class AlarmReader:
         self._client = client
         self._queue_url = outputs.probe_queue_url
         self._shorts = {name: short for short, name in outputs.alarms.items()}
-        self._start_ms = run.start_ms
+        self.since_ms = run.start_ms
         self._log = EventLog(run_dir)
         self._wait_s = wait_s
         self._seen: set[str] = set()
@@ -99,7 +108,7 @@ class AlarmReader:
             message_id = str(envelope["MessageId"])
         except (ValueError, KeyError, TypeError):
             return  # not an alarm's message: AWS sends a test message when a topic is subscribed
-        if short is None or t_ms < self._start_ms or message_id in self._seen:
+        if short is None or t_ms < self.since_ms or message_id in self._seen:
             return
         self._seen.add(message_id)
         self._log.add("alarm", t_ms=t_ms, alarm=short, state=state, message_id=message_id)
@@ -121,7 +130,7 @@ class AlarmHistory:
     def __init__(self, client: Any, names: Mapping[str, str], run: RunInfo, run_dir: Path) -> None:
         self._client = client
         self._names = names
-        self._start = dt.datetime.fromtimestamp(run.start_ms / 1000, dt.UTC)
+        self.since_ms = run.start_ms
         self._log = EventLog(run_dir)
         self._seen: set[str] = set()
         self.transitions: list[Transition] = []
@@ -137,7 +146,7 @@ class AlarmHistory:
                 AlarmName=name,
                 AlarmTypes=["MetricAlarm", "CompositeAlarm"],
                 HistoryItemType="StateUpdate",
-                StartDate=self._start,
+                StartDate=dt.datetime.fromtimestamp(self.since_ms / 1000, dt.UTC),
             )
             async for page in pages:
                 for item in page["AlarmHistoryItems"]:

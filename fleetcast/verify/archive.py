@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 OBJECTS_AT_ONCE = 8
 # Object times are whole seconds, and clocks differ a little.
 SLACK_S = 2
+# By how much the simulator's clock may be off: beyond that, AWS refuses what it signs.
+CLOCK_SLACK_S = 300
 _DECODER = json.JSONDecoder()
 _GZIP = 31
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -105,6 +107,12 @@ class ArchiveReader:
         deadline_ms: ArchivePlace written after it are late, epoch milliseconds.
 
     Attributes:
+        deadline_ms: As above.
+        since_ms: Objects written before it are none of the run's, epoch milliseconds: its start,
+            or earlier where the stream's clock says so.
+        written_s: When each reading's first object was written, epoch seconds, by number; 0 where
+            it is in none.
+        overtaken: Which readings stand in their object behind a later one of their device.
         foreign: Lines of other runs, or of nobody.
         unreadable: Keys of objects that are no GZIP or no Parquet, with the reason.
     """
@@ -113,11 +121,13 @@ class ArchiveReader:
         self._client = client
         self._where = where
         self._truth = truth
-        self._deadline_ms = deadline_ms
+        self.deadline_ms = deadline_ms
+        self.since_ms = truth.run.start_ms
         self._seen: set[str] = set()
         self._run = json.dumps(truth.run.id).encode()
         self._times = np.zeros(len(truth.outcome), dtype=np.int16)
-        self._late = np.zeros(len(truth.outcome), dtype=np.bool_)
+        self.written_s: NDArray[np.uint32] = np.zeros(len(truth.outcome), dtype=np.uint32)
+        self.overtaken: Bools = np.zeros(len(truth.outcome), dtype=np.bool_)
         self._corrupted: dict[int, int] = {}
         self._phantom = 0
         # How often each reading has to be there.
@@ -129,22 +139,25 @@ class ArchiveReader:
 
     async def poll(self) -> None:
         """Reads the objects that are new."""
-        fresh: list[tuple[str, int]] = []
-        for prefix in self._where.prefixes(self._truth.run.start_ms, self._deadline_ms):
+        fresh: list[tuple[int, str]] = []
+        # By the target's clock the run may be elsewhere than by the simulator's.
+        until_ms = self.deadline_ms + CLOCK_SLACK_S * 1000
+        for prefix in self._where.prefixes(self.since_ms, until_ms):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._where.bucket, Prefix=prefix
             )
             async for page in pages:
                 for item in page.get("Contents", ()):
                     written_s = item["LastModified"].timestamp()
-                    before = written_s + SLACK_S < self._truth.run.start_ms / 1000
+                    before = written_s + SLACK_S < self.since_ms / 1000
                     if not before and item["Key"] not in self._seen:
-                        fresh.append((item["Key"], int(written_s * 1000)))
+                        fresh.append((int(written_s), item["Key"]))
+        fresh.sort()
         for first in range(0, len(fresh), OBJECTS_AT_ONCE):
             some = fresh[first : first + OBJECTS_AT_ONCE]
-            bodies = await asyncio.gather(*(self._get(key) for key, _ in some))
-            for (key, written_ms), body in zip(some, bodies, strict=True):
-                await asyncio.to_thread(self._take, key, written_ms, body)
+            bodies = await asyncio.gather(*(self._get(key) for _, key in some))
+            for (written_s, key), body in zip(some, bodies, strict=True):
+                await asyncio.to_thread(self._take, key, written_s, body)
                 self._seen.add(key)
 
     async def _get(self, key: str) -> bytes:
@@ -152,16 +165,15 @@ class ArchiveReader:
         body: bytes = await answer["Body"].read()
         return body
 
-    def _take(self, key: str, written_ms: int, body: bytes) -> None:
+    def _take(self, key: str, written_s: int, body: bytes) -> None:
         try:
             content = self._where.unpacked(key, body)
         except (zlib.error, pa.ArrowInvalid) as error:
             self.unreadable[key] = str(error)
             return
         known = self._known(self._where.pieces(content))
+        self._place(known[self._times[known] == 0], written_s)
         np.add.at(self._times, known, 1)
-        if written_ms > self._deadline_ms + SLACK_S * 1000:
-            self._late[known] = True
 
     def _known(self, lines: list[bytes]) -> Ints:
         """Which readings lie in lines as they were sent; counts the lines that are none."""
@@ -169,6 +181,20 @@ class ArchiveReader:
         for index in np.flatnonzero(found < 0).tolist():
             self._look_into(lines[index])
         return found[found >= 0]
+
+    def _place(self, numbers: Ints, written_s: int) -> None:
+        """Notes when and in which order readings that are new stand in an object, as they stand."""
+        _, first = np.unique(numbers, return_index=True)
+        numbers = numbers[np.sort(first)]
+        self.written_s[numbers] = np.where(
+            self.written_s[numbers] > 0, np.minimum(self.written_s[numbers], written_s), written_s
+        )
+        devices = self._truth.fleet.devices_in_turn(numbers)
+        order = np.argsort(devices, kind="stable")
+        # Of one device the later reading has the higher number; devices lie one after the other.
+        reached = np.maximum.accumulate(devices[order] * len(self._times) + numbers[order])
+        late = devices[order] * len(self._times) + numbers[order] < reached
+        self.overtaken[numbers[order][late]] = True
 
     def _look_into(self, line: bytes) -> None:
         """Counts a line that is no payload of the run."""
@@ -214,7 +240,7 @@ class ArchiveReader:
             lost=int(np.maximum(self._required - times, 0).sum()),
             phantom=self._phantom + int(times[~sent].sum()),
             corrupted=sum(self._corrupted.values()),
-            late=int((self._late & sent).sum()),
+            late=int((self._late() & sent).sum()),
         )
 
     def exceptions(self) -> Exceptions:
@@ -224,8 +250,19 @@ class ArchiveReader:
         found.add(STORE, "lost", _first(self._required > times))
         found.add(STORE, "duplicated", _first((self._beyond(times) > 0) & (times > 0) & sent))
         found.add(STORE, "phantom", _first((times > 0) & ~sent))
-        found.add(STORE, "late", _first(self._late & sent))
+        found.add(STORE, "late", _first(self._late() & sent))
         return found
+
+    @property
+    def there(self) -> Bools:
+        """Which readings are in an object, by number."""
+        there: Bools = self._times_there() > 0
+        return there
+
+    def _late(self) -> Bools:
+        """Readings whose first object was written after the deadline."""
+        late: Bools = self.written_s > self.deadline_ms / 1000 + SLACK_S
+        return late
 
     def _sent(self) -> Bools:
         outcome = self._truth.outcome

@@ -9,7 +9,7 @@ from fleetcast.verify.verdict import Check
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleetcast.verify.verdict import AlarmOutcome, Landed, Rate, Refused
+    from fleetcast.verify.verdict import AlarmOutcome, Landed, Order, Rate, Refused
     from simulator.scenario import Expectations
 
 
@@ -25,6 +25,8 @@ def judge(
     rate: Rate,
     alarms: Sequence[AlarmOutcome],
     probed: bool,
+    archive_latency_ms: Mapping[str, float] | None,
+    order: Mapping[str, Order],
 ) -> list[Check]:
     """The checks of a run.
 
@@ -39,6 +41,8 @@ def judge(
         rate: Of the run.
         alarms: What they did.
         probed: Whether the stack has a queue through which alarms can be seen.
+        archive_latency_ms: From acknowledgement to object; None where there is no archive.
+        order: What came out of order, by where.
     """
     checks = [
         Check(
@@ -73,7 +77,10 @@ def judge(
             )
         )
     if latency_ms is not None:
-        checks += _latency_checks(expect, latency_ms)
+        checks += _latency_checks("landing_latency", expect, latency_ms)
+    if archive_latency_ms is not None:
+        checks += _latency_checks("archive_latency", expect, archive_latency_ms)
+    checks += _order_checks(expect, order)
     asked = {expectation.name: expectation for expectation in expect.alarms}
     for alarm in alarms:
         if not alarm.expected:
@@ -104,20 +111,19 @@ def _refused_check(refused: Refused) -> Check:
     )
 
 
-def _latency_checks(expect: Expectations, latency_ms: Mapping[str, float]) -> list[Check]:
+def _latency_checks(
+    prefix: str, expect: Expectations, latency_ms: Mapping[str, float]
+) -> list[Check]:
     """One for each percentile that is asked for; that of p99 has the plain name."""
     checks = []
-    for percentile, name, within_s in (
-        ("p50", "landing_latency_p50", expect.landing_latency_p50),
-        ("p95", "landing_latency_p95", expect.landing_latency_p95),
-        ("p99", "landing_latency", expect.landing_latency_p99),
-    ):
+    for percentile in ("p50", "p95", "p99"):
+        within_s = getattr(expect, f"{prefix}_{percentile}")
         if within_s is None:
             continue
         found_ms = latency_ms.get(percentile)
         checks.append(
             Check(
-                name,
+                prefix if percentile == "p99" else f"{prefix}_{percentile}",
                 found_ms is not None and found_ms <= within_s * 1000,
                 "nothing landed"
                 if found_ms is None
@@ -125,6 +131,17 @@ def _latency_checks(expect: Expectations, latency_ms: Mapping[str, float]) -> li
             )
         )
     return checks
+
+
+def _order_checks(expect: Expectations, order: Mapping[str, Order]) -> list[Check]:
+    if expect.out_of_order is None:
+        return []
+    found = order.get("stream")
+    if found is None:
+        detail = "no reading's sequence number is known: only transport kinesis tells them"
+        return [Check("out_of_order", ok=False, detail=detail)]
+    what = f"of {found.compared} readings lie in the stream behind a later one of their device"
+    return [_at_most("out_of_order", found.out_of_order, expect.out_of_order, what)]
 
 
 def _landed_checks(store: str, found: Landed, expect: Expectations) -> list[Check]:

@@ -62,9 +62,14 @@ class Amiss:
 
 
 class Exceptions:
-    """Collects readings by number, and strangers by what they say of themselves."""
+    """Collects readings by number, and strangers by what they say of themselves.
+
+    Attributes:
+        unknown_rows: Readings of unknown outcome that have a row: nothing is amiss with them.
+    """
 
     def __init__(self) -> None:
+        self.unknown_rows: set[int] = set()
         self._known: dict[tuple[str, Kind], dict[int, str]] = {}
         self._strange: list[Amiss] = []
 

@@ -13,7 +13,7 @@ from fleetcast.verify.timeseries import TimeSeriesReader, name_of, rows_of, text
 from simulator.fleet import DEVICE_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from fleetcast.pipeline.model import TimeSeries
     from fleetcast.verify.truth import Truth
@@ -79,18 +79,26 @@ class MappedSeriesReader(TimeSeriesReader):
         self.strangers = "run" not in self._names
         # The subquery has chosen the run's rows; where there is no run, real devices are beside ours.
         self._where = f"device LIKE '{DEVICE_PREFIX}%'" if self.strangers else "device IS NOT NULL"
-        self._late = f"processed_ms > {deadline_ms}"
+        self.deadline_ms = deadline_ms
         self._ms = "ms"
 
-    async def count(self) -> int:
+    async def count(self) -> tuple[int, int | None]:
         """Different readings of the run; rows of others and copies are not among them."""
         if "run" not in await self._columns():
-            return 0
+            return 0, None
         sql = (
             f"SELECT count(*) FROM (SELECT device, seq FROM {self._table} "  # noqa: S608 - quoted
             f"WHERE {self._where} AND device LIKE '{DEVICE_PREFIX}%' GROUP BY device, seq)"
         )
-        return int((await anext(self._rows(sql)))[0] or 0)
+        return int((await anext(self._rows(sql)))[0] or 0), None
+
+    async def times(
+        self, devices: Sequence[str] | None
+    ) -> AsyncIterator[tuple[str, int, float, float]]:
+        """See `TimeSeriesReader`; none where the table does not keep when rows were written."""
+        if "written" in self._names:
+            async for row in super().times(devices):
+                yield row
 
     @property
     def timed(self) -> bool:

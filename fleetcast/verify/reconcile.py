@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError
 from fleetcast.pipeline import Pipeline
-from fleetcast.verify import exceptions, readers, timeseries
+from fleetcast.verify import exceptions, landing, readers, timeseries, unknown
 from fleetcast.verify.alarms import outcomes, still_due_ms
 from fleetcast.verify.check import judge
 from fleetcast.verify.compared import STACK, Asked
@@ -21,16 +21,18 @@ from fleetcast.verify.exceptions import Exceptions
 from fleetcast.verify.readers import Clients, Patience, Readers, deadline
 from fleetcast.verify.truth import ACKED, FAILED, UNKNOWN, Truth
 from fleetcast.verify.verdict import Rate, Refused, Verdict
+from simulator import ledger
 from simulator.engine import signing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fleetcast.target import Target
     from fleetcast.verify.alarms import Transition
+    from fleetcast.verify.landing import Landings
     from fleetcast.verify.truth import Bools
-    from fleetcast.verify.verdict import Landed
+    from fleetcast.verify.verdict import Clock, Landed
     from simulator.scenario import Scenario
     from stack.outputs import StackOutputs
 
@@ -77,6 +79,23 @@ async def verify_run(
 
 
 @dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What a run's readings came to.
+
+    Attributes:
+        landed: By store, of those that were looked at.
+        found: Readings that are not as they should be.
+        landings: When they landed.
+        clocks: Whose clock was off.
+    """
+
+    landed: dict[str, Landed]
+    found: Exceptions
+    landings: Landings
+    clocks: list[Clock]
+
+
+@dataclass(frozen=True, slots=True)
 class _Verification:
     run_dir: Path
     truth: Truth
@@ -112,10 +131,17 @@ class _Verification:
         truth, told = self.truth, self.readers
         said = ""
         while True:
+            rows, first_ms = (0, None) if told.series is None else await told.series.count()
+            # By the target's clock a run may have begun before it did by the simulator's.
+            since_ms = min(truth.run.start_ms, first_ms or truth.run.start_ms)
+            if told.alarms is not None:
+                told.alarms.since_ms = since_ms
+            if told.archive is not None:
+                told.archive.since_ms = since_ms
             for reader in (told.quarantine, told.alarms, told.archive):
                 if reader is not None:
                     await reader.poll()
-            missing = await self._missing()
+            missing = self._missing(rows)
             now_ms = time.time() * 1000
             landed, over = not any(missing.values()), now_ms > self.deadline_ms
             settled = now_ms > truth.last_acked_ms + self.patience.settle_s * 1000
@@ -128,26 +154,25 @@ class _Verification:
                 said = text
             await asyncio.sleep(self.patience.poll_s)
 
-    async def _missing(self) -> dict[str, int]:
+    def _missing(self, rows: int) -> dict[str, int]:
         """How many readings are not there yet, by where they must be."""
         truth, told = self.truth, self.readers
         missing = {}
         if told.series is not None:
             wanted = int((truth.must_land & ~self.quarantined).sum())
-            missing["Timestream"] = max(0, wanted - await told.series.count())
+            missing["Timestream"] = max(0, wanted - rows)
         if told.archive is not None:
             missing["the archive"] = told.archive.landed().lost
         if told.quarantine is not None:
             missing["quarantine"] = told.quarantine.refused().missing
         return missing
 
-    async def _landed(
-        self, progress: Callable[[str], None]
-    ) -> tuple[dict[str, Landed], Exceptions]:
-        """What landed where, by store, and which readings are not as they should be."""
+    async def _compared(self, progress: Callable[[str], None]) -> _Comparison:
+        """What landed where and when, and which readings are not as they should be."""
         while True:
             await self.wait(progress)
             told, landed = self.readers, {}
+            landings, clocks = await self._timed()
             found = Exceptions() if told.archive is None else told.archive.exceptions()
             if told.series is not None:
                 landed["timeseries"] = await timeseries.reconcile(
@@ -158,31 +183,56 @@ class _Verification:
             # Rows that may be there or not can make up the number of those that must be.
             lost = any(one.lost for one in landed.values())
             if not lost or time.time() * 1000 > self.deadline_ms:
-                return landed, found
+                return _Comparison(landed, found, landings, clocks)
             await asyncio.sleep(self.patience.poll_s)
+
+    async def _timed(self) -> tuple[Landings, list[Clock]]:
+        """When readings landed; puts what is late on the clock that stamps what lands."""
+        truth, told = self.truth, self.readers
+        landings = await landing.gather(self.run_dir, truth, told.series, told.archive)
+        clocks = landing.clocks(
+            landings, ledger.slices(self.run_dir), acked_after=truth.run.transport == "kinesis"
+        )
+        for store in (told.series, told.archive):
+            if store is not None:
+                store.deadline_ms = self.deadline_ms + _ahead_ms(clocks)
+        return landings, clocks
 
     async def conclude(self, progress: Callable[[str], None]) -> Verdict:
         """Waits, compares and judges."""
         truth, told = self.truth, self.readers
         scenario, run = truth.scenario, truth.run
-        landed, found = await self._landed(progress)
+        compared = await self._compared(progress)
+        found, landings, clocks = compared.found, compared.landings, compared.clocks
+        landing.save(self.run_dir, landings, clocks)
         exceptions.save(self.run_dir, await asyncio.to_thread(found.resolved, truth, self.run_dir))
+        open_readings = unknown.gather(truth, found.unknown_rows, told.archive)
+        unknown.save(self.run_dir, open_readings)
+        since = landing.latencies(landings, clocks)
         latency_ms = {} if told.series is None else await told.series.latency_ms()
+        if any(clock.corrected_ms for clock in clocks):
+            latency_ms = since["timeseries"].get("from_event", latency_ms)
+        order = landing.orders(landings)
         complete = truth.released_all and not _unsent(truth)
         rate = measure_rate(truth, complete=complete)
-        judged = outcomes(self.asked, run, self.transitions)
+        on_target = replace(run, start_ms=run.start_ms + _ahead_ms(clocks))
+        judged = outcomes(self.asked, on_target, self.transitions)
         failed = truth.count(FAILED)
         checks = judge(
             told.expect,
             complete=complete,
             failed=failed,
-            landed=landed,
+            landed=compared.landed,
             refused=None if told.quarantine is None else self.refused,
             unreadable={} if told.archive is None else told.archive.unreadable,
             latency_ms=latency_ms if told.timed else None,
             rate=rate,
             alarms=judged,
             probed=told.probed,
+            archive_latency_ms=(
+                None if told.archive is None else since["archive"].get("from_ack", {})
+            ),
+            order=order,
         )
         return Verdict(
             run_id=run.id,
@@ -196,14 +246,20 @@ class _Verification:
             acked=truth.count(ACKED),
             failed=failed,
             unknown=truth.count(UNKNOWN),
-            landed=landed,
+            landed=compared.landed,
             refused=self.refused,
             landing_latency_ms=latency_ms,
             rate=rate,
             alarms=judged,
             checks=checks,
-            notes=self._notes(),
+            notes=[*self._notes(), *_clock_notes(clocks)],
             not_checked=told.not_checked,
+            unknown_landed=unknown.landed(open_readings),
+            timed=len(landings),
+            latency_ms=since,
+            slowest=landing.slowest(landings, clocks, truth.fleet.device_ids),
+            order=order,
+            clocks=clocks,
         )
 
     def _notes(self) -> list[str]:
@@ -221,6 +277,15 @@ def _waiting_for(missing: dict[str, int], *, alarmed: bool) -> str:
     if not alarmed:
         return "all landed; waiting for alarms to fire and recover"
     return "all landed; waiting until copies would have landed, too"
+
+
+def _ahead_ms(clocks: Sequence[Clock]) -> int:
+    """How far the target's clock is ahead of the simulator's, in the middle of its processes."""
+    return round(float(np.median([clock.corrected_ms for clock in clocks] or [0.0])))
+
+
+def _clock_notes(clocks: Sequence[Clock]) -> list[str]:
+    return [f"clocks differ: {clock.told()}" for clock in clocks if clock.corrected_ms]
 
 
 def _unsent(truth: Truth) -> int:

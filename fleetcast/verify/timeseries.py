@@ -7,12 +7,14 @@ devices that differ, or that have readings whose landing is left open.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fleetcast.verify.exceptions import Exceptions
+from fleetcast.verify.history import UNKNOWN
 from fleetcast.verify.truth import MODULUS, SEQ_MODULUS, Bools, Ints, kept_ms
 from fleetcast.verify.verdict import Landed
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 # Devices in one query for rows: the text of a query may have 256 KiB.
 DEVICES_PER_QUERY = 500
+# Every query of times looks through all of a run, so there should be few; names are short.
+DEVICES_TIMED = 8_000
 STORE = "timeseries"
 _OWN_COLUMNS = {"time", "measure_name", "device", "class", "site", "run", "seq",
                 "arrived_ms", "processed_ms"}  # fmt: skip
@@ -69,6 +73,7 @@ class TimeSeriesReader:
         deadline_ms: Rows written after it are late, epoch milliseconds.
 
     Attributes:
+        deadline_ms: As above.
         strangers: Whether rows of devices that are none of the run's may be among its rows.
     """
 
@@ -78,15 +83,22 @@ class TimeSeriesReader:
         self._client = client
         self._table = f"{name_of(outputs.timeseries_database)}.{name_of(outputs.timeseries_table)}"
         self._where = f"run = {text_of(run_id)}"
-        self._late = f"processed_ms > {deadline_ms}"
         self._ms = "to_milliseconds(time)"
+        self.deadline_ms = deadline_ms
 
-    async def count(self) -> int:
-        """Rows of the run."""
-        if "run" not in await self._columns():
-            return 0
-        sql = f"SELECT count(*) FROM {self._table} WHERE {self._where}"  # noqa: S608 - quoted
-        return int((await anext(self._rows(sql)))[0] or 0)
+    @property
+    def _late(self) -> str:
+        return f"processed_ms > {self.deadline_ms}"
+
+    async def count(self) -> tuple[int, int | None]:
+        """Rows of the run, and when the first of their readings arrived in the stream, epoch ms."""
+        columns = await self._columns()
+        if "run" not in columns:
+            return 0, None
+        first = "min(arrived_ms)" if "arrived_ms" in columns else "NULL"
+        sql = f"SELECT count(*), {first} FROM {self._table} WHERE {self._where}"  # noqa: S608 - quoted
+        row = await anext(self._rows(sql))
+        return int(row[0] or 0), _whole(row[1])
 
     async def latency_ms(self) -> dict[str, float]:
         """From a reading's timestamp to its row: p50, p95, p99 and max; empty without rows."""
@@ -99,6 +111,35 @@ class TimeSeriesReader:
         if row[0] is None:
             return {}
         return {n: float(v or 0) for n, v in zip(("p50", "p95", "p99", "max"), row, strict=True)}
+
+    async def times(
+        self, devices: Sequence[str] | None
+    ) -> AsyncIterator[tuple[str, int, float, float]]:
+        """(device, seq, arrived, written) of rows; epoch milliseconds, NaN where there is none.
+
+        Args:
+            devices: Of which; None is of all.
+        """
+        columns = await self._columns()
+        if not {"run", "seq", "processed_ms"} <= columns:
+            return
+        arrived = "arrived_ms" if "arrived_ms" in columns else "NULL"
+        # One query of no list where all are wanted, else one for each list.
+        lists: Sequence[Sequence[str]] = [()]
+        if devices is not None:
+            lists = [
+                devices[first : first + DEVICES_TIMED]
+                for first in range(0, len(devices), DEVICES_TIMED)
+            ]
+        for some in lists:
+            among = f" AND device IN ({', '.join(map(text_of, some))})" if some else ""
+            sql = (
+                f"SELECT device, seq, {arrived}, processed_ms FROM {self._table} "  # noqa: S608 - quoted
+                f"WHERE {self._where}{among}"
+            )
+            async for device, seq, arrived_ms, written_ms in self._rows(sql):
+                if device is not None and seq is not None:
+                    yield device, int(seq), _time_ms(arrived_ms), _time_ms(written_ms)
 
     async def totals(self, signals: Sequence[tuple[str, int]]) -> list[DeviceTotals]:
         """One row per device, class and site.
@@ -293,6 +334,8 @@ def _by_row(
                 found.stranger(STORE, row.device, row.seq, _told(row))
             continue
         times[k] = times.get(k, 0) + 1
+        if truth.outcome[k] == UNKNOWN:
+            found.unknown_rows.add(k)
         if times[k] > 1:
             found.add(STORE, "duplicated", [k], _told(row))
         # What a pipeline makes of a broken payload that it takes is its own.
@@ -356,6 +399,10 @@ def name_of(name: str) -> str:
 def text_of(value: str) -> str:
     """A text as SQL quotes it."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def _time_ms(value: str | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _whole(value: str | None) -> int | None:

@@ -95,6 +95,76 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowDevice:
+    """A device whose readings took long, in milliseconds from when they were due.
+
+    Attributes:
+        device: Its name.
+        readings: How many were acknowledged.
+        shard: Where the last of them went; None where no shard is told.
+        acked_p95_ms: Until they were acknowledged.
+        row_p95_ms: Until their rows were written.
+        row_max_ms: The longest of these.
+        object_p95_ms: Until their objects were written; None where none has landed.
+    """
+
+    device: str
+    readings: int
+    shard: str | None
+    acked_p95_ms: float | None
+    row_p95_ms: float | None
+    row_max_ms: float | None
+    object_p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Readings that came after a later one of their device.
+
+    Attributes:
+        compared: Readings whose place is known.
+        out_of_order: Those that came too late.
+        devices: Devices that have any of them.
+    """
+
+    compared: int
+    out_of_order: int
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How far the stream's clock is ahead of that of one process of the simulator.
+
+    Attributes:
+        first_device: Of the devices that the process drives.
+        last_device: The first that it does not.
+        readings: How many the bounds come from.
+        low_ms: At least this far; None where nothing bounds it.
+        high_ms: At most.
+        corrected_ms: What the process's times are moved by; 0 where the clocks may agree.
+    """
+
+    first_device: int
+    last_device: int
+    readings: int
+    low_ms: float | None
+    high_ms: float
+    corrected_ms: float
+
+    def told(self) -> str:
+        """The bounds for a person."""
+        low = "" if self.low_ms is None else f"{self.low_ms:+,.0f} to "
+        what = (
+            f"corrected by {self.corrected_ms:+,.0f} ms" if self.corrected_ms else "not corrected"
+        )
+        return (
+            f"devices {self.first_device:,} to {self.last_device - 1:,}: the stream's clock is "
+            f"{low or 'at most '}{self.high_ms:+,.0f} ms ahead of the simulator's; {what}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class NotChecked:
     """One thing that could not be asked of the run, and why."""
 
@@ -104,7 +174,14 @@ class NotChecked:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """All of it. `landed` is by store: `timeseries` and `archive`, as far as they were looked at."""
+    """All of it.
+
+    `landed` is by store: `timeseries` and `archive`, as far as they were looked at;
+    `unknown_landed` is how many readings of unknown outcome each has. `latency_ms` is by store, then by
+    what it counts from (`from_event`, `from_ack`), then by percentile; `timed` is of how many
+    acknowledged readings it, `slowest` and `order` are. `order` is by where: `sent`, `stream` and
+    the stores.
+    """
 
     run_id: str
     verdict: Literal["pass", "fail"]
@@ -124,6 +201,12 @@ class Verdict:
     alarms: list[AlarmOutcome]
     checks: list[Check]
     notes: list[str]
+    unknown_landed: dict[str, int] = field(default_factory=dict)
+    timed: int = 0
+    latency_ms: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    slowest: list[SlowDevice] = field(default_factory=list)
+    order: dict[str, Order] = field(default_factory=dict)
+    clocks: list[Clock] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -146,11 +229,17 @@ class Verdict:
                 f"duplicated {landed.duplicated:,}, phantom {landed.phantom:,}, "
                 f"corrupted {landed.corrupted:,}, late {landed.late:,}"
             )
+        if self.unknown_landed:
+            told = ", ".join(
+                f"{count:,} in {store}" for store, count in self.unknown_landed.items()
+            )
+            lines.append(f"unknown     landed all the same: {told}")
         if latency:
             lines.append(
                 f"latency     p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms, "
                 f"p99 {latency['p99']:.0f} ms, max {latency['max']:.0f} ms from device to row"
             )
+        lines += self._timing_lines()
         refused = self.refused
         if refused.expected or refused.quarantined:
             lines.append(
@@ -173,6 +262,22 @@ class Verdict:
         lines.append(
             f"verdict     {self.verdict} ({passed} of {len(self.checks)} checks hold{but})"
         )
+        return lines
+
+    def _timing_lines(self) -> list[str]:
+        """Latency from acknowledgement, and what came out of order."""
+        lines = []
+        for store, what in (("timeseries", "row"), ("archive", "object")):
+            found = self.latency_ms.get(store, {}).get("from_ack")
+            if found:
+                lines.append(
+                    f"{'':<11} p50 {found['p50']:.0f} ms, p95 {found['p95']:.0f} ms, "
+                    f"p99 {found['p99']:.0f} ms, max {found['max']:.0f} ms from acknowledgement "
+                    f"to {what}"
+                )
+        if any(order.out_of_order for order in self.order.values()):
+            told = ", ".join(f"{name} {o.out_of_order:,}" for name, o in self.order.items())
+            lines.append(f"order       out of order within their devices: {told}")
         return lines
 
     def save(self, run_dir: Path) -> None:
@@ -214,6 +319,9 @@ def read_verdict(run_dir: Path) -> Verdict:
         told["alarms"] = [AlarmOutcome(**value) for value in told["alarms"]]
         told["not_checked"] = [NotChecked(**value) for value in told.get("not_checked", ())]
         told["checks"] = [Check(**value) for value in told["checks"]]
+        told["slowest"] = [SlowDevice(**value) for value in told.get("slowest", ())]
+        told["order"] = {name: Order(**value) for name, value in told.get("order", {}).items()}
+        told["clocks"] = [Clock(**value) for value in told.get("clocks", ())]
         return Verdict(**told)
     except FileNotFoundError:
         raise UsageError(

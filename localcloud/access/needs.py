@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, parse_qsl, unquote
 from xml.etree import ElementTree as ET
 
 from localcloud.access.policy import parse
+from localcloud.naming import route_of
+from localcloud.timestream.unload import is_unload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +54,24 @@ _OF_OBJECTS = {
     "GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload", "ListMultipartUploadParts",
     "GetObjectTagging", "PutObjectTagging", "DeleteObjectTagging", "GetObjectAttributes",
 }  # fmt: skip
+# Resources of IoT Core's actions: the kind, and the parameter that names it. An action that is not
+# here, such as AttachThingPrincipal, is allowed on all or on nothing.
+_IOT: dict[str, tuple[tuple[str, str], ...]] = {
+    "AddThingToThingGroup": (("thing", "thingName"), ("thinggroup", "thingGroupName")),
+    "AttachPolicy": (("", "target"),),
+    "CreatePolicy": (("policy", "policyName"),),
+    "CreateThing": (("thing", "thingName"),),
+    "DeleteCertificate": (("cert", "certificateId"),),
+    "DeleteThing": (("thing", "thingName"),),
+    "DescribeCertificate": (("cert", "certificateId"),),
+    "DescribeThing": (("thing", "thingName"),),
+    "DetachPolicy": (("", "target"),),
+    "ListThingGroupsForThing": (("thing", "thingName"),),
+    "ListThingPrincipals": (("thing", "thingName"),),
+    "RemoveThingFromThingGroup": (("thing", "thingName"), ("thinggroup", "thingGroupName")),
+    "UpdateCertificate": (("cert", "certificateId"),),
+    "UpdateThing": (("thing", "thingName"),),
+}
 _TABLES = re.compile(r'"([^"]+)"\s*\.\s*"([^"]+)"|\bFROM\s+(\w+)\.(\w+)', re.IGNORECASE)
 
 
@@ -106,6 +126,7 @@ class Needs:
             "s3": self._s3,
             "lambda": self._lambda,
             "firehose": self._firehose,
+            "iot": self._iot,
             "monitoring": lambda _request, operation: [Need(f"cloudwatch:{operation}")],
         }
 
@@ -138,10 +159,14 @@ class Needs:
             tables = {
                 (m[1] or m[3], m[2] or m[4]) for m in _TABLES.finditer(body.get("QueryString", ""))
             }
+            # Its rights to the bucket are asked for when it writes.
+            unloads = is_unload(body.get("QueryString", ""))
+            actions = ["timestream:Select", *(["timestream:Unload"] if unloads else [])]
             return [
-                Need("timestream:Select", self._arn("timestream", f"database/{d}/table/{t}"))
+                Need(action, self._arn("timestream", f"database/{d}/table/{t}"))
                 for d, t in sorted(tables)
-            ] or [Need("timestream:SelectValues")]
+                for action in actions
+            ] or [Need(f"timestream:{'Unload' if unloads else 'SelectValues'}")]
         if operation in {
             "DescribeEndpoints",
             "CancelQuery",
@@ -278,6 +303,15 @@ class Needs:
             return [Need(f"lambda:{action}")]
         name = unquote(found.group(1)).partition(":function:")[2] or unquote(found.group(1))
         return [Need(f"lambda:{action}", self._arn("lambda", f"function:{name.split(':')[0]}"))]
+
+    def _iot(self, request: Request, operation: str) -> list[Need]:
+        found = route_of(request)
+        given = {**request.json(), **(found[1] if found else {})}
+        resources = []
+        for kind, name in _IOT.get(operation, ()):
+            value = str(given.get(name, "*"))
+            resources.append(self._arn("iot", f"{kind}/{value}") if kind else value)
+        return [Need(f"iot:{operation}", one) for one in resources or ["*"]]
 
     def _firehose(self, request: Request, operation: str) -> list[Need]:
         name = request.json().get("DeliveryStreamName")

@@ -35,8 +35,8 @@ MAX_PAYLOAD = 6 * 1024 * 1024
 MAX_CODE_BYTES = 262_144_000
 IDLE_S = 300.0
 # AWS has no such bound: it starts a process for every concurrent invocation. Here invocations
-# beyond it wait for a free process.
-MAX_PROCESSES = whole_number("FLEETCAST_LAMBDA_PROCESSES", max(2, os.cpu_count() or 2))
+# beyond it wait for a free process. A function that writes to other services waits more than it works.
+MAX_PROCESSES = whole_number("FLEETCAST_LAMBDA_PROCESSES", max(4, 2 * (os.cpu_count() or 2)))
 # What the managed runtime has and a process needs; nothing else of our own environment.
 _PASSED = ("LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 

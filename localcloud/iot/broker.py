@@ -22,9 +22,17 @@ from localcloud.iot.connection import (
     TAKEN_OVER,
 )  # fmt: skip
 from localcloud.iot.sessions import EXPIRY_S, MAX_IN_FLIGHT, Session
-from localcloud.iot.topics import BASIC_INGEST, filter_fault, matches, topic_fault
+from localcloud.iot.topics import (
+    BASIC_INGEST,
+    PROVISIONING,
+    filter_fault,
+    matches,
+    topic_fault,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localcloud.iot.connection import Connection
     from localcloud.iot.devices import Registry
     from localcloud.iot.meter import Meter
@@ -58,6 +66,8 @@ class Broker:
 
     def __init__(self, registry: Registry, rules: Rules, meter: Meter) -> None:
         self._registry = registry
+        # Set by the service: who answers on the topics of provisioning.
+        self.provision: Callable[[Message, Callable[[Message], None]], None] = lambda *_: None
         self._rules = rules
         self._meter = meter
         self._connections: dict[str, Connection] = {}
@@ -187,7 +197,8 @@ class Broker:
         if packets.TOPIC_ALIAS in message.properties:
             self._end(connection, "topic aliases are not served", MALFORMED)
             return
-        fault = topic_fault(message.topic)
+        provisions = PROVISIONING.match(message.topic) is not None
+        fault = None if provisions else topic_fault(message.topic)
         if message.qos > 1:
             self._end(connection, "QoS 2 is not served", NO_QOS2)
         elif fault is not None:
@@ -199,12 +210,25 @@ class Broker:
             connection.close("AUTH_ERROR", NOT_AUTHORIZED)
         else:
             self._meter.broker("PublishIn.Success")
-            self._publish(connection, message)
+            if provisions:
+                name = connection.device.client_id
+                self.provision(message, lambda told: self.answer(name, told))
+            else:
+                self._publish(connection, message)
             if message.qos:
                 connection.write(packets.puback(connection.version, told.packet_id))
             if self._rules.behind:
                 self._waiting.add(connection)
                 connection.wait()
+
+    def answer(self, client_id: str, message: Message) -> None:
+        """A message for one client alone, where it subscribes to the topic."""
+        session = self._sessions.get(client_id)
+        if session is None or not self._may_receive(client_id, message.topic):
+            return
+        wanted = [qos for one, qos in session.subscriptions.items() if matches(one, message.topic)]
+        if wanted and session.deliver(message, max(wanted)):
+            self._meter.broker("PublishOut.Success")
 
     def _may_publish(self, connection: Connection, message: Message) -> bool:
         resource = f"topic/{message.topic}"
@@ -360,8 +384,9 @@ class Broker:
 
     def check_certificates(self) -> None:
         """Ends connections whose certificate is active no more."""
+        statuses = self._registry.certificate_status
         for connection in list(self._connections.values()):
-            if self._registry.certificate_status(connection.device.certificate_id) != "ACTIVE":
+            if statuses(connection.device.certificate_id) != "ACTIVE":
                 self._log(connection, "Disconnect", "its certificate is not active any more")
                 connection.close("FORBIDDEN_ACCESS", NOT_AUTHORIZED)
 

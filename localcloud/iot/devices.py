@@ -5,6 +5,7 @@ Follows "AWS IoT Core policies" and "Thing policy variables" of the developer gu
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from localcloud.access.policy import Request, effect_of, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from localcloud.access.policy import Statement
 
-Policies = tuple[tuple["Statement", ...], ...]
+_OF_GROUPS = {"AddThingToThingGroup", "DeleteThing"}
 _NOTHING: tuple[Statement, ...] = ()
 
 
@@ -49,13 +52,36 @@ class Registry:
         # Moves with every request that may have changed something.
         self._version = 0
         self._read = -1
-        self._policies: dict[str, Policies] = {}
-        self._things: dict[str, frozenset[str]] = {}
-        self._groups: dict[str, list[str]] = {}
+        self._policies: dict[str, dict[str, tuple[Statement, ...]]] = {}
+        self._things: dict[str, set[str]] = {}
 
     def changed(self) -> None:
         """Forgets what was read and decided."""
         self._version += 1
+
+    def follow(self, operation: str, asked: Mapping[str, Any]) -> None:
+        """Takes in what one call for one device changed; nothing else is read again.
+
+        Args:
+            operation: The call.
+            asked: Its parameters.
+        """
+        current = self._read == self._version
+        if operation == "AttachPolicy" and current:
+            name = asked["policyName"]
+            document = self._backend().policies[name].document
+            self._policies.setdefault(asked["target"], {})[name] = _parsed(document)
+        elif operation == "DetachPolicy":
+            self._policies.get(asked["target"], {}).pop(asked["policyName"], None)
+        elif operation == "AttachThingPrincipal":
+            self._things.setdefault(asked["principal"], set()).add(asked["thingName"])
+        elif operation == "DetachThingPrincipal":
+            self._things.get(asked["principal"], set()).discard(asked["thingName"])
+        elif operation not in _OF_GROUPS:
+            return
+        self._version += 1
+        if current:
+            self._read = self._version
 
     def certificate_status(self, certificate_id: str) -> str | None:
         """`ACTIVE`, `INACTIVE`, `REVOKED`, ...; None where there is no such certificate."""
@@ -66,7 +92,7 @@ class Registry:
         """A device says who it is."""
         self._load()
         device.client_id = client_id
-        attached = self._things.get(self._arn(f"cert/{device.certificate_id}"), frozenset())
+        attached = self._things.get(self._arn(f"cert/{device.certificate_id}"), set())
         device.thing = client_id if client_id in attached else ""
         device._version = -1  # noqa: SLF001 - of this module
 
@@ -90,10 +116,9 @@ class Registry:
     def _decide(self, device: Device, action: str, resource: str) -> bool:
         self._load()
         certificate = self._arn(f"cert/{device.certificate_id}")
-        policies = list(self._policies.get(certificate, ()))
-        for thing in self._things.get(certificate, ()):
-            for group in self._groups.get(thing, ()):
-                policies += self._policies.get(group, ())
+        policies = list(self._policies.get(certificate, {}).values())
+        for group in self._groups(self._things.get(certificate, set())):
+            policies += self._policies.get(group, {}).values()
         context = {
             "iot:clientid": (device.client_id,),
             "iot:connection.thing.isattached": (str(bool(device.thing)).lower(),),
@@ -113,26 +138,23 @@ class Registry:
         if self._read == self._version:
             return
         backend, version = self._backend(), self._version
-        policies: dict[str, list[tuple[Statement, ...]]] = {}
-        for (target, _), (_, policy) in list(backend.principal_policies.items()):
-            policies.setdefault(target, []).append(_parsed(policy.document))
-        things: dict[str, set[str]] = {}
+        self._policies, self._things = {}, {}
+        for (target, name), (_, policy) in list(backend.principal_policies.items()):
+            self._policies.setdefault(target, {})[name] = _parsed(policy.document)
         for principal, thing in list(backend.principal_things):
-            things.setdefault(principal, set()).add(thing)
-        groups: dict[str, list[str]] = {}
-        by_name = {group.thing_group_name: arn for arn, group in list(backend.thing_groups.items())}
-        for arn, group in list(backend.thing_groups.items()):
-            parents = [
-                by_name[one["groupName"]]
-                for one in group.metadata.get("rootToParentThingGroups", ())
-                if one["groupName"] in by_name
-            ]
-            for thing in list(group.things.values()):
-                groups.setdefault(thing.thing_name, []).extend([arn, *parents])
-        self._policies = {target: tuple(several) for target, several in policies.items()}
-        self._things = {principal: frozenset(several) for principal, several in things.items()}
-        self._groups = groups
+            self._things.setdefault(principal, set()).add(thing)
         self._read = version
+
+    def _groups(self, things: set[str]) -> list[str]:
+        """The groups that any of the things are in, and the groups that those are in."""
+        arns = {self._arn(f"thing/{thing}") for thing in things}
+        groups = self._backend().thing_groups
+        found = []
+        for arn, group in list(groups.items()):
+            if not arns.isdisjoint(group.things):
+                parents = group.metadata.get("rootToParentThingGroups", ())
+                found += [arn, *(self._arn(f"thinggroup/{one['groupName']}") for one in parents)]
+        return [arn for arn in found if arn in groups]
 
     def _arn(self, resource: str) -> str:
         return f"arn:aws:iot:{self._region}:{self._account_id}:{resource}"
@@ -144,8 +166,13 @@ class Registry:
 
 
 def _parsed(document: Any) -> tuple[Statement, ...]:
+    return _statements(document if isinstance(document, str) else json.dumps(document))
+
+
+@functools.lru_cache(maxsize=1024)
+def _statements(document: str) -> tuple[Statement, ...]:
     # A document that is broken lets nobody in.
     try:
-        return parse(document if isinstance(document, str) else json.dumps(document))
+        return parse(document)
     except ValueError:
         return _NOTHING

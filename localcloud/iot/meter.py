@@ -13,6 +13,8 @@ import orjson
 from localcloud.http import AwsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localcloud.seams import LogSink, MetricSink
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class Meter:
         self._counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
         self._lines: list[tuple[int, str]] = []
         self.level = "DISABLED"
+        # Set by the service: why lines may not be written into a log stream.
+        self.refusal: Callable[[str, str], str | None] = lambda *_: None
         self.totals: Counter[str] = Counter()
         self.lines_dropped = 0
 
@@ -90,7 +94,13 @@ class Meter:
         lines, self._lines = self._lines, []
         if not lines:
             return
+        stream = time.strftime("%Y-%m-%d")
+        refusal = self.refusal(GROUP, stream)
+        if refusal is not None:
+            self.lines_dropped += len(lines)
+            log.warning("lines for %s were not kept: %s", GROUP, refusal)
+            return
         try:
-            await self._logs.write(GROUP, time.strftime("%Y-%m-%d"), lines)
+            await self._logs.write(GROUP, stream, lines)
         except AwsError as error:
             log.warning("lines for %s were not kept: %s", GROUP, error)

@@ -11,6 +11,11 @@ from functools import lru_cache
 MAX_TOPIC_BYTES = 256
 MAX_SLASHES = 7
 BASIC_INGEST = re.compile(r"^\$aws/rules/([A-Za-z0-9_]+)/(.+)$", re.DOTALL)
+# Of certificates, of a template: what devices are provisioned by.
+PROVISIONING = re.compile(
+    r"^\$aws/(?:certificates/(create|create-from-csr)|"
+    r"provisioning-templates/([0-9A-Za-z_-]{1,36})/provision)/(json|cbor)$"
+)
 
 
 def topic_fault(topic: str) -> str | None:

@@ -59,7 +59,7 @@ def parse(sql: str) -> exp.Expression:
         where = place(sql, unload.end() - len("UNLOAD"))
         raise AwsError(
             "ValidationException",
-            f"{where}: statement UNLOAD is not supported by the local Timestream",
+            f"{where}: UNLOAD is a statement of its own: it is neither prepared nor scheduled",
         )
     text = _SCAN.sub(_duration, sql)
     try:

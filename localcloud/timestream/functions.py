@@ -69,7 +69,7 @@ STRING: dict[str, Templates] = {
     "split_part": {3: "__split_part({0}, {1}, {2})"},
     "starts_with": {2: "starts_with({0}, {1})"},
     "strpos": {2: "strpos({0}, {1})", 3: "__strpos({0}, {1}, {2})"},
-    "substr": {2: "substring({0}, {1})", 3: "substring({0}, {1}, {2})"},
+    "substr": {2: "__substr({0}, {1})", 3: "__substr_of({0}, {1}, {2})"},
 }
 
 REGULAR_EXPRESSION: dict[str, Templates] = {
@@ -105,7 +105,7 @@ ARRAY: dict[str, Templates] = {
     "array_union": {2: "__distinct(list_concat({0}, {1}))"},
     "arrays_overlap": {2: "list_has_any({0}, {1})"},
     "cardinality": {1: "CAST(len({0}) AS BIGINT)"},
-    "contains": {2: "list_contains({0}, {1})"},
+    "contains": {2: "__contains({0}, {1})"},
     "element_at": {2: "({0})[{1}]"},
     "flatten": {1: "flatten({0})"},
     "repeat": {2: "__repeat({0}, {1})"},

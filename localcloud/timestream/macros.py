@@ -22,7 +22,28 @@ _UNIT_NS = (
     "WHEN 'd' THEN 86400000000000 ELSE error('duration is not valid: ' || x) END"
 )
 
+# Trino rounds halves away from zero, and takes of a text nothing but a sign and digits. A cast that must
+# fail gets a text that fails: error() would be no part of a try.
+_WHOLE = {"BIGINT": "bigint", "INTEGER": "integer", "SMALLINT": "smallint", "TINYINT": "tinyint"}
+_CASTS = "".join(
+    f"""__to_{name}(x) AS CASE WHEN typeof(x) IN ('DOUBLE', 'FLOAT') THEN CAST(round(x::DOUBLE) AS {kind})
+  WHEN typeof(x) <> 'VARCHAR' OR regexp_full_match(x::VARCHAR, '[+-]?[0-9]+') THEN CAST(x AS {kind})
+  ELSE CAST(x::VARCHAR || '?' AS {kind}) END;
+"""
+    for kind, name in _WHOLE.items()
+)
+
 _MACROS = f"""
+{_CASTS}__to_boolean(x) AS CASE WHEN typeof(x) <> 'VARCHAR' THEN CAST(x AS BOOLEAN)
+  WHEN lower(x::VARCHAR) IN ('true', 't', '1') THEN true
+  WHEN lower(x::VARCHAR) IN ('false', 'f', '0') THEN false
+  ELSE CAST(x::VARCHAR || '?' AS BOOLEAN) END;
+__substr(s, a) AS CASE WHEN a = 0 THEN '' ELSE substring(s, a) END;
+__substr_of(s, a, n) AS CASE WHEN a = 0 THEN '' ELSE substring(s, a, n) END;
+__contains(x, e) AS CASE WHEN list_contains(x, e) THEN true WHEN x IS NOT NULL AND e IS NOT NULL
+  AND len(x) = list_count(x) THEN false END;
+__rows(x) AS CASE WHEN typeof(x) LIKE 'STRUCT(%)[]' THEN x
+  ELSE error('UNNEST without names of columns takes a time series or an array of rows with names') END;
 __sign(x BIGINT) AS CAST(sign(x) AS BIGINT), (x DOUBLE) AS CAST(sign(x) AS DOUBLE);
 __ceil(x BIGINT) AS x, (x DOUBLE) AS ceil(x);
 __floor(x BIGINT) AS x, (x DOUBLE) AS floor(x);
@@ -65,7 +86,9 @@ __trunc_time(u, x DATE) AS CAST(date_trunc(u, x) AS DATE),
   (u, x TIMESTAMP_NS) AS CAST(date_trunc(u, x) AS TIMESTAMP_NS);
 __duration_ns(x) AS CAST(CAST(regexp_extract(x, '^[0-9.]+') AS DOUBLE) * {_UNIT_NS} AS BIGINT);
 __iso_timestamp(x) AS CASE WHEN regexp_matches(x, 'T.*(Z|[+-][0-9:]+)$')
-  THEN CAST(CAST(x AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS TIMESTAMP_NS) ELSE CAST(x AS TIMESTAMP_NS) END;
+  THEN make_timestamp_ns(epoch_us(CAST(x AS TIMESTAMPTZ)) * 1000
+    + CAST(rpad(regexp_extract(x, '[.][0-9]{{6}}([0-9]{{0,3}})', 1), 3, '0') AS BIGINT))
+  ELSE CAST(x AS TIMESTAMP_NS) END;
 __to_iso(x DATE) AS strftime(x, '%Y-%m-%d'),
   (x TIMESTAMP_NS) AS strftime(x, '%Y-%m-%dT%H:%M:%S.%n');
 __text(x) AS CASE WHEN typeof(x) = 'DOUBLE'
@@ -99,6 +122,9 @@ __distance_km(a, b, c, d) AS 2 * 6371.01 * asin(sqrt(pow(sin(radians(c - a) / 2)
   + cos(radians(a)) * cos(radians(c)) * pow(sin(radians(d - b) / 2), 2)));
 """
 
+
+# The macros that cast to a type, where DuckDB's cast means something else.
+CAST = {**{kind: f"__to_{name}" for kind, name in _WHOLE.items()}, "BOOLEAN": "__to_boolean"}
 
 # Those that DuckDB chooses by type; it must know the types of their arguments when it reads them.
 TYPED = frozenset(

@@ -13,21 +13,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pyarrow as pa
+from botocore.exceptions import ClientError
 from sqlglot import exp
 
 from localcloud.http import AwsError
+from localcloud.timestream import exporting
 from localcloud.timestream.dialect import parse
 from localcloud.timestream.reading import Readers, Work
 from localcloud.timestream.results import column_info, rows_of
 from localcloud.timestream.showing import shown
 from localcloud.timestream.store import now_ns
 from localcloud.timestream.translate import translate
+from localcloud.timestream.unload import is_unload, parse_unload
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
+    from localcloud.seams import CloudContext
     from localcloud.timestream.catalog import Catalog
     from localcloud.timestream.store import Store
+    from localcloud.timestream.unload import Unload
 
 TIMEOUT_S = 60.0
 PATIENCE_S = 20.0
@@ -60,7 +64,8 @@ class QueryEngine:
         patience_s: After how long a query that runs on is answered without rows.
     """
 
-    def __init__(self, catalog: Catalog, store: Store) -> None:
+    def __init__(self, context: CloudContext, catalog: Catalog, store: Store) -> None:
+        self._context = context
         self._catalog = catalog
         self._store = store
         self._readers = Readers(store)
@@ -114,14 +119,6 @@ class QueryEngine:
         self._forget(run)
         return {"CancellationMessage": f"Query {run.query_id} has been cancelled."}
 
-    async def run_to_end(self, sql: str, at_ns: int) -> pa.Table:
-        """The whole result of a query, with `now()` at a given time.
-
-        Raises:
-            AwsError: as of `query`.
-        """
-        return await self._select(sql, Work(), at_ns)
-
     async def prepare(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answers a PrepareQuery request: the columns and parameters of a query, which is not run.
 
@@ -162,9 +159,12 @@ class QueryEngine:
                     "ConflictException", "The ClientToken was used with another QueryString."
                 )
             return known
-        work = Work()
-        task = asyncio.create_task(self._select(sql, work, now_ns()))
-        run = Run(uuid.uuid4().hex.upper(), sql, token, task, work)
+        work, query_id = Work(), uuid.uuid4().hex.upper()
+        if is_unload(sql):
+            task = asyncio.create_task(self._unload(parse_unload(sql), work, query_id))
+        else:
+            task = asyncio.create_task(self._select(sql, work, now_ns()))
+        run = Run(query_id, sql, token, task, work)
         self._keep(run)
         return run
 
@@ -174,6 +174,41 @@ class QueryEngine:
             return table
         found = translate(parse(sql), self._catalog, self._store, at_ns, sql)
         return await self._readers.run(found.sql, found.tables, sql, self.timeout_s, work)
+
+    async def _unload(self, unload: Unload, work: Work, query_id: str) -> pa.Table:
+        """Writes a result to S3 as the caller, and tells where it is."""
+        table = await self._select(unload.select, work, now_ns())
+        files = await asyncio.to_thread(exporting.export, table, unload, query_id)
+        if work.why:
+            raise AwsError("QueryExecutionException", work.why)
+        name = f"{unload.folder}{query_id}_{uuid.uuid4()}"
+        encryption = {"ServerSideEncryption": "aws:kms" if unload.kms else "AES256"}
+        if unload.kms_key:
+            encryption["SSEKMSKeyId"] = unload.kms_key
+        bodies = {
+            **{one.key: one.body for one in files},
+            f"{name}_metadata.json": exporting.metadata(table),
+            f"{name}_manifest.json": exporting.manifest(files, unload),
+        }
+        client = await self._context.client("s3")
+        try:
+            # It is the account's own bucket to which AWS writes.
+            await client.get_bucket_acl(Bucket=unload.bucket)
+            for key, body in bodies.items():
+                await client.put_object(Bucket=unload.bucket, Key=key, Body=body, **encryption)
+        except ClientError as error:
+            told = error.response["Error"]
+            denied = "AccessDenied" in told["Code"]
+            raise AwsError(
+                "AccessDeniedException" if denied else "ValidationException",
+                f"UNLOAD: s3://{unload.bucket}: {told['Message']}",
+            ) from error
+        location = f"s3://{unload.bucket}/{name}"
+        return pa.table({
+            "rows": pa.array([table.num_rows], pa.int64()),
+            "metadataFile": [f"{location}_metadata.json"],
+            "manifestFile": [f"{location}_manifest.json"],
+        })  # fmt: skip
 
     def _continued(self, body: dict[str, Any]) -> tuple[Run, int]:
         query_id, _, first = str(body["NextToken"]).partition("|")

@@ -135,6 +135,13 @@ _TELLING: tuple[tuple[str, str], ...] = (
     (r'column "(?P<at>[^"]+)" must appear in the GROUP BY',
      "'{at}' must be an aggregate expression or appear in GROUP BY clause"),
     (r"Division by zero", "Division by zero"),
+    (r"(?P<at>UNNEST) without names of columns (?P<takes>.*)",
+     "{at} without names of columns {takes}"),
+    *(
+        (rf"Could not convert string '(?P<text>.*?)\??' to {kind}", f"Cannot cast '{{text}}' to {name}")
+        for kind, name in (("INT64", "bigint"), ("INT32", "integer"), ("INT16", "smallint"),
+                           ("INT8", "tinyint"), ("BOOL", "boolean"), ("DOUBLE", "double"))
+    ),
     (r"No function matches the given name and argument types '(?P<at>[^(]+)\((?P<of>.*?)\)'",
      "Unexpected parameters ({of}) for function {at}"),
 )  # fmt: skip

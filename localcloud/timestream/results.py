@@ -48,7 +48,7 @@ def column_type(kind: pa.DataType) -> Json:
     Raises:
         AwsError: ValidationException: there is no such type.
     """
-    if _is_list(kind):
+    if is_list(kind):
         inner = kind.value_type
         if _is_series(inner):
             value = column_type(inner.field(1).type)
@@ -89,7 +89,8 @@ def rows_of(table: pa.Table) -> list[Json]:
     return [{"Data": list(row)} for row in zip(*columns, strict=True)]
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type is an array, or a time series."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
@@ -106,7 +107,7 @@ def _data(column: pa.Array) -> list[Json]:
     if isinstance(column, pa.ChunkedArray):
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     kind = column.type
-    if _is_list(kind):
+    if is_list(kind):
         return _lists(column)
     if pa.types.is_struct(kind):
         fields = [_data(column.field(at)) for at in range(kind.num_fields)]

@@ -15,7 +15,8 @@ from localcloud.timestream.query import QueryEngine
 from localcloud.timestream.reports import Reports
 from localcloud.timestream.scheduled import ScheduledQueries
 from localcloud.timestream.store import Store, now_ns
-from localcloud.timestream.write import DAY_NS, HOUR_NS, write_records
+from localcloud.timestream.window import DAY_NS, HOUR_NS
+from localcloud.timestream.write import write_records
 from localcloud.validation import check_request
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class TimestreamService:
         self._store = Store()
         self._catalog = Catalog(context, self._store)
         self._operations = self._catalog.operations()
-        self._queries = QueryEngine(self._catalog, self._store)
+        self._queries = QueryEngine(context, self._catalog, self._store)
         self._reports = Reports(context)
         self._scheduled = ScheduledQueries(context, self._catalog, self._queries, self._reports)
         self._scheduling = self._scheduled.operations()
@@ -83,7 +84,7 @@ class TimestreamService:
                 f"{table.database}.{table.name}": self._store.tables[table.storage].count()
                 for table in self._catalog.tables()
             },
-            "unsupported": ["UNLOAD", "batch load"],
+            "unsupported": ["batch load"],
         }
 
     def operations(self) -> frozenset[str]:
@@ -134,7 +135,10 @@ class TimestreamService:
                 check_request(request)
                 raise
         if operation == "Query":
-            return await self._queries.query(body)
+            # What an UNLOAD writes, it writes as the caller.
+            who = self._context.access.who(request)
+            with self._context.access.acting(who) if who else contextlib.nullcontext():
+                return await self._queries.query(body)
         if operation == "CancelQuery":
             return self._queries.cancel(body)
         if operation == "PrepareQuery":

@@ -1,9 +1,11 @@
 """The rows of Timestream tables, in DuckDB in memory.
 
-One DuckDB table holds one Timestream table: `time` and `measure_name`, a text column for each
-dimension and a typed column for each measure, added when first written. Writes are buffered as
-rows and appended in bulk, at the latest before the next query. All calls of DuckDB are made by one
-thread of their own, so that they never hold up the event loop.
+Two DuckDB tables hold one Timestream table. One has its records: `time`, the number of a series and a
+typed column for each measure, added when first written. The other has its series: `measure_name` and a
+text column for each dimension. A query over both is answered several times as fast as one over records
+that repeat their texts. Writes are buffered as columns and appended in bulk, at the latest before
+the next query. All calls of DuckDB are made by one thread of their own, so that they never hold up the
+event loop.
 """
 
 from __future__ import annotations
@@ -42,8 +44,10 @@ _ARROW_TYPES = {
     "BOOLEAN": pa.bool_(),
     "TIMESTAMP_NS": pa.timestamp("ns"),
 }
+_ARRAY_CODES = {"DOUBLE": "d", "BIGINT": "q", "TIMESTAMP_NS": "q"}
 ROW = "__row"
-BASE_COLUMNS = {ROW: "BIGINT", "time": "TIMESTAMP_NS", "measure_name": "VARCHAR"}
+SERIES = "__series"
+BASE_COLUMNS = {"time": "TIMESTAMP_NS", "measure_name": "VARCHAR"}
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -91,13 +95,26 @@ class Series:
 
 @dataclass(slots=True)
 class Buffered:
-    """Rows of one shape that DuckDB does not have yet, as columns."""
+    """Rows of one shape that DuckDB does not have yet, as columns.
+
+    Attributes:
+        rows: Their numbers.
+        times: In nanoseconds since the epoch.
+        series: The numbers of their series.
+        values: A column for each of the shape's.
+    """
 
     shape: Shape
-    rows: list[int] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
-    series: list[int] = field(default_factory=list)
-    values: list[list[Any]] = field(default_factory=list)
+    values: list[Any]
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    times: array[int] = field(default_factory=lambda: array("q"))
+    series: array[int] = field(default_factory=lambda: array("q"))
+
+    @classmethod
+    def of(cls, shape: Shape, columns: dict[str, str]) -> Buffered:
+        """No rows yet; `columns` are the table's, with their SQL types."""
+        codes = [_ARRAY_CODES.get(columns[column]) for column in shape.columns]
+        return cls(shape, [array(code) if code else [] for code in codes])
 
 
 @dataclass(slots=True)
@@ -105,7 +122,9 @@ class Batch:
     """What goes to DuckDB at once."""
 
     columns: dict[str, str]
+    labels: list[str]
     buffers: list[Buffered]
+    series: list[Series]
     replaced: list[int]
     first_row: int
 
@@ -115,7 +134,8 @@ class TableStore:
     """One table: its columns with their SQL types, its series, and rows not yet in DuckDB.
 
     Of a row only its version and a hash of its values are kept here, by its number: a time that
-    is written again is decided on by these.
+    is written again is decided on by these. `known` finds a series by its measure name and its dimensions
+    in an order in which they were given.
     """
 
     columns: dict[str, str] = field(default_factory=lambda: dict(BASE_COLUMNS))
@@ -125,12 +145,14 @@ class TableStore:
     shapes: dict[Pairs, Shape] = field(default_factory=dict)
     series: dict[tuple[str, Pairs], Series] = field(default_factory=dict)
     by_number: list[Series] = field(default_factory=list)
+    known: dict[str, dict[Pairs, Series]] = field(default_factory=dict)
     versions: array[int] = field(default_factory=lambda: array("q"))
     fingerprints: array[int] = field(default_factory=lambda: array("q"))
     buffers: dict[Shape, Buffered] = field(default_factory=dict)
     buffered: int = 0
     replaced: list[int] = field(default_factory=list)
     first_buffered: int = 0
+    series_taken: int = 0
     flushed_columns: dict[str, str] = field(default_factory=dict)
     _told: set[tuple[str, Shape]] = field(default_factory=set)
 
@@ -153,6 +175,25 @@ class TableStore:
         self.measures.setdefault(name, {}).update(measures)
         for column, kind in measures:
             self.columns.setdefault(column, SQL_TYPES[kind])
+
+    def claim(self, series: list[Series], times: list[int]) -> int | None:
+        """Gives a row to each record of these series and times; the number of the first, or None.
+
+        None where a series has a time already, or twice in these; then nothing is changed.
+        """
+        first = number = len(self.versions)
+        for one, time_ns in zip(series, times, strict=True):
+            if one.rows.setdefault(time_ns, number) != number:
+                claimed = number - first
+                for had, had_ns in zip(series[:claimed], times[:claimed], strict=True):
+                    del had.rows[had_ns]
+                return None
+            number += 1
+        return first
+
+    def labels(self) -> list[str]:
+        """The columns that are of series: the measure name and the dimensions."""
+        return ["measure_name", *self.dimensions]
 
     def count(self) -> int:
         """Records held."""
@@ -203,7 +244,8 @@ class Store:
     def drop(self, name: str) -> None:
         """Forgets a table."""
         self.keepers.pop(self.tables.pop(name), None)
-        self._thread.submit(self._connection.execute, f'DROP TABLE IF EXISTS "{name}"')
+        for stored in (name, series_of(name)):
+            self._thread.submit(self._connection.execute, f'DROP TABLE IF EXISTS "{stored}"')
 
     def rows(self) -> int:
         """Records held, over all tables."""
@@ -227,17 +269,35 @@ class Store:
         if old is not None:
             table.replaced.append(old)
         series.rows[time_ns] = number
+        self.extend(
+            table, shape, [number], [series], [time_ns], [version], [[value] for value in values]
+        )
+
+    def extend(  # noqa: PLR0917 - the fields of records
+        self,
+        table: TableStore,
+        shape: Shape,
+        rows: list[int],
+        series: list[Series],
+        times: list[int],
+        versions: list[int],
+        columns: list[list[Any]],
+    ) -> None:
+        """Stores records of one shape that have their rows: a column for each of the shape's."""
         buffer = table.buffers.get(shape)
         if buffer is None:
-            buffer = table.buffers[shape] = Buffered(shape)
-        buffer.rows.append(number)
-        buffer.times.append(time_ns)
-        buffer.series.append(series.number)
-        buffer.values.append(values)
-        table.buffered += 1
+            buffer = table.buffers[shape] = Buffered.of(shape, table.columns)
+        buffer.rows.extend(rows)
+        buffer.times.extend(times)
+        buffer.series.extend([one.number for one in series])
+        for held, column in zip(buffer.values, columns, strict=True):
+            held.extend(column)
+        table.buffered += len(rows)
         keeper = self.keepers.get(table)
         if keeper is not None:
-            keeper.add(table, series, shape, time_ns, version, values)
+            records = zip(series, times, versions, zip(*columns, strict=True), strict=True)
+            for one, time_ns, version, values in records:
+                keeper.add(table, one, shape, time_ns, version, list(values))
 
     async def flush_if_full(self, name: str) -> None:
         """Appends the buffered rows where there are many."""
@@ -276,10 +336,16 @@ class Store:
     def _take(table: TableStore) -> Batch:
         """What DuckDB does not have yet; the table starts new buffers."""
         batch = Batch(
-            dict(table.columns), list(table.buffers.values()), table.replaced, table.first_buffered
+            dict(table.columns),
+            table.labels(),
+            list(table.buffers.values()),
+            table.by_number[table.series_taken :],
+            table.replaced,
+            table.first_buffered,
         )
         table.buffers, table.buffered, table.replaced = {}, 0, []
         table.first_buffered = len(table.versions)
+        table.series_taken = len(table.by_number)
         return batch
 
     def _flush(self, name: str, batch: Batch) -> None:
@@ -301,18 +367,14 @@ class Store:
         columns = batch.columns
         run = self._connection.execute
         if not table.flushed_columns:
-            described = ", ".join(f"{quoted(column)} {kind}" for column, kind in columns.items())
-            run(f'CREATE TABLE "{name}" ({described})')
-        else:
-            for column in columns.keys() - table.flushed_columns.keys():
-                run(f'ALTER TABLE "{name}" ADD COLUMN {quoted(column)} {columns[column]}')
-        # Columns keep the order in which DuckDB got them.
-        table.flushed_columns = {
-            **table.flushed_columns,
-            **{
-                column: columns[column] for column in columns if column not in table.flushed_columns
-            },
-        }
+            run(f'CREATE TABLE "{name}" ({ROW} BIGINT, {SERIES} BIGINT, time TIMESTAMP_NS)')
+            run(f'CREATE TABLE "{series_of(name)}" ({SERIES} BIGINT, measure_name VARCHAR)')
+        for column in columns.keys() - table.flushed_columns.keys() - BASE_COLUMNS.keys():
+            stored = series_of(name) if column in batch.labels else name
+            run(f'ALTER TABLE "{stored}" ADD COLUMN {quoted(column)} {columns[column]}')
+        table.flushed_columns = columns
+        if batch.series:
+            self._insert(series_of(name), _series_of(batch.series, batch.labels))
         doomed = [row for row in batch.replaced if row < batch.first_row]
         if doomed:
             self._connection.register(
@@ -322,31 +384,48 @@ class Store:
             self._connection.unregister("doomed_rows")
         never = np.array([row for row in batch.replaced if row >= batch.first_row], dtype=np.int64)
         for buffer in batch.buffers:
-            self._connection.register("new_rows", _rows_of(buffer, table, columns, never))
-            run(f'INSERT INTO "{name}" BY NAME SELECT * FROM new_rows')  # noqa: S608
-            self._connection.unregister("new_rows")
+            self._insert(name, _rows_of(buffer, columns, never))
+
+    def _insert(self, name: str, rows: pa.Table) -> None:
+        self._connection.register("new_rows", rows)
+        self._connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM new_rows')  # noqa: S608
+        self._connection.unregister("new_rows")
 
 
-def _rows_of(
-    buffer: Buffered, table: TableStore, columns: dict[str, str], never: NDArray[np.int64]
-) -> pa.Table:
+def _series_of(series: list[Series], labels: list[str]) -> pa.Table:
+    """Series as a table."""
+    arrays: dict[str, pa.Array] = {SERIES: pa.array([one.number for one in series], pa.int64())}
+    for label in labels:
+        arrays[label] = pa.array([one.labels.get(label) for one in series], pa.string())
+    return pa.table(arrays)
+
+
+def _rows_of(buffer: Buffered, columns: dict[str, str], never: NDArray[np.int64]) -> pa.Table:
     """Buffered rows as a table, but for those that were replaced before they came to DuckDB."""
-    numbers, place = np.unique(np.array(buffer.series, dtype=np.int64), return_inverse=True)
-    labels = [table.by_number[number].labels for number in numbers.tolist()]
-    names = {name: None for label in labels for name in label}
     arrays: dict[str, pa.Array] = {
-        ROW: pa.array(buffer.rows, pa.int64()),
-        "time": pa.array(buffer.times, pa.timestamp("ns")),
+        ROW: _array(buffer.rows, "BIGINT"),
+        SERIES: _array(buffer.series, "BIGINT"),
+        "time": _array(buffer.times, "TIMESTAMP_NS"),
     }
-    for name in names:
-        texts = pa.array([label.get(name) for label in labels], pa.string())
-        arrays[name] = texts.take(pa.array(place))
-    for column, values in zip(buffer.shape.columns, zip(*buffer.values, strict=True), strict=True):
-        arrays[column] = pa.array(values, _ARROW_TYPES[columns[column]])
+    for column, values in zip(buffer.shape.columns, buffer.values, strict=True):
+        arrays[column] = _array(values, columns[column])
     rows = pa.table(arrays)
     if len(never):
-        rows = rows.filter(pa.array(~np.isin(np.array(buffer.rows), never)))
+        rows = rows.filter(pa.array(~np.isin(np.frombuffer(buffer.rows, np.int64), never)))
     return rows
+
+
+def _array(values: Any, kind: str) -> pa.Array:
+    """Values of an SQL type as Arrow has them; those that are held as an array are not copied."""
+    if not isinstance(values, array):
+        return pa.array(values, _ARROW_TYPES[kind])
+    numbers = np.frombuffer(values, np.float64 if values.typecode == "d" else np.int64)
+    return pa.array(numbers).view(_ARROW_TYPES[kind])
+
+
+def series_of(name: str) -> str:
+    """The stored table that has the series of another."""
+    return f"{name}_series"
 
 
 def quoted(identifier: str) -> str:

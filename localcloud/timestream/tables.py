@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from localcloud.http import AwsError
+from localcloud.timestream.store import SERIES, series_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from localcloud.timestream.catalog import Catalog, Table
-    from localcloud.timestream.store import Store
+    from localcloud.timestream.store import Store, TableStore
 
 
 def name_columns(tree: exp.Query) -> None:
@@ -40,6 +41,7 @@ def resolve(
         AwsError: ValidationException naming a table that is not there.
     """
     local = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    named = _named(tree)
     found = []
     for node in list(tree.find_all(exp.Table)):
         if not isinstance(node.this, exp.Identifier):
@@ -47,15 +49,46 @@ def resolve(
         if not node.db and node.name.lower() in local:
             continue
         table = _table(node, catalog)
-        data = store.tables[table.storage]
-        # A view of the table without the store's own column, so that `*` shows what AWS shows.
-        shown = [column for column in data.columns if not column.startswith("__")]
-        inner = exp.select(*[exp.column(column, quoted=True) for column in shown]).from_(
-            exp.Table(this=exp.to_identifier(table.storage, quoted=True))
-        )
+        inner = _stored(table.storage, store.tables[table.storage], named)
         node.replace(_with_rest(node, inner.subquery(node.alias or node.name), refuse))
         found.append(table.storage)
     return found
+
+
+def _named(tree: exp.Expression) -> set[str] | None:
+    """The names that a query says anywhere, in lower case; None where it means others too."""
+    if any(join.method == "NATURAL" for join in tree.find_all(exp.Join)):
+        return None
+    for star in tree.find_all(exp.Star):
+        counted = isinstance(star.parent, exp.Anonymous) and star.parent.name.lower() == "count"
+        if not counted:
+            return None
+    return {one.name.lower() for one in tree.find_all(exp.Identifier)}
+
+
+def _stored(name: str, data: TableStore, named: set[str] | None) -> exp.Select:
+    """A table's records, without the columns that are the store's own.
+
+    A query that names no column of series is spared the join of records with them.
+    """
+    labels = set(data.labels())
+    columns = list(data.columns)
+    joined = named is None or any(label.lower() in named for label in labels)
+    if not joined:
+        columns = [column for column in columns if column not in labels]
+    chosen = [
+        exp.column(column, table="s" if column in labels else "r", quoted=True)
+        for column in columns
+    ]
+    records = exp.select(*chosen).from_(exp.alias_(_identified(name), "r", table=True))
+    if not joined:
+        return records
+    series = exp.alias_(_identified(series_of(name)), "s", table=True)
+    return records.join(series, using=SERIES)
+
+
+def _identified(name: str) -> exp.Table:
+    return exp.Table(this=exp.to_identifier(name, quoted=True))
 
 
 def _with_rest(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from localcloud.http import AwsError
 from localcloud.timestream import times, unnest
 from localcloud.timestream.dialect import DURATION, UNITS_NS, place, position
 from localcloud.timestream.functions import ANY, FUNCTIONS, GATHERING
-from localcloud.timestream.macros import TYPED
+from localcloud.timestream.macros import CAST, TYPED
 from localcloud.timestream.store import quoted
 from localcloud.timestream.tables import name_columns, resolve
 from localcloud.timestream.times import sql as _sql
@@ -268,10 +269,10 @@ class _Rewriter:
 
     @staticmethod
     def _duration_of(text: exp.Literal) -> exp.Expression:
-        found = re.fullmatch(r"(\d+)(ns|us|ms|s|m|h|d)", text.name)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", text.name)
         if found is None:
             raise AwsError("ValidationException", f"duration is not valid: {text.name}")
-        length = int(found.group(1)) * UNITS_NS[found.group(2)]
+        length = int(Decimal(found.group(1)) * UNITS_NS[found.group(2)])
         return exp.Anonymous(this=DURATION, expressions=[exp.Literal.number(length)])
 
     def _typed(
@@ -313,6 +314,9 @@ class _Rewriter:
             return self._raw_of([column], f"__text({_sql(column)})")
         if kind == "JSON":
             return self._raw_of([column], f"to_json({_sql(column)})")
+        if kind in CAST and not isinstance(column, exp.Null):
+            text = f"{CAST[kind]}({_sql(column)})"
+            return self._raw_of([column], f"try({text})" if cast == "TRY_CAST" else text)
         new = self._raw_of([column], f"{cast}({_sql(column)} AS {kind})")
         new.meta["date"] = kind == "DATE"
         return new

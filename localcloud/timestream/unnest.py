@@ -16,7 +16,8 @@ def derived(node: exp.Unnest, *, series: bool) -> exp.Expression:
     """What stands in the place of an UNNEST whose arguments are rewritten already.
 
     With as many names as arguments each array is a column. A single argument with more names is an
-    array of rows, and of time series there are two names to each.
+    array of rows, and of time series there are two names to each. A column without names
+    is an array of rows, whose fields are the names; those of a time series are `time` and `value`.
 
     Args:
         node: The UNNEST.
@@ -33,8 +34,13 @@ def derived(node: exp.Unnest, *, series: bool) -> exp.Expression:
     arguments = [sql(argument) for argument in node.expressions]
     columns = len(names) - bool(ordinal)
     if columns <= 0:
-        if not series or len(arguments) > 1 or ordinal:
+        plain = len(arguments) == 1 and isinstance(node.expressions[0], exp.Column)
+        if not (series or plain) or len(arguments) > 1 or ordinal:
             raise ValueError
+        if not series:
+            # What a column is, is seen when it is read; the fields of its rows are columns then.
+            text = f"(SELECT unnest(__rows({arguments[0]}), max_depth := 2)) AS {_name(alias)}"
+            return _placed(node, text)
         names, columns = ['"time"', '"value"'], 2
     parts, spread = _spread(arguments, columns)
     inner = ", ".join(f"unnest({argument}) AS u{at}" for at, argument in enumerate(arguments))
@@ -44,12 +50,18 @@ def derived(node: exp.Unnest, *, series: bool) -> exp.Expression:
         inner += f", unnest(range(1, greatest({lengths}) + 1)) AS o"
         parts.append("o")
     chosen = ", ".join(f"{part} AS {name}" for part, name in zip(parts, names, strict=True))
-    name = alias.this.sql("duckdb") if alias and alias.this else "u"
-    text = f"(SELECT {chosen} FROM (SELECT {inner})) AS {name}"  # noqa: S608 - rewritten parts
     if not spread:
         raise ValueError
-    parent = node.parent
-    lateral = "LATERAL " if isinstance(parent, exp.Join) else ""
+    text = f"(SELECT {chosen} FROM (SELECT {inner})) AS {_name(alias)}"  # noqa: S608 - rewritten parts
+    return _placed(node, text)
+
+
+def _name(alias: exp.TableAlias | None) -> str:
+    return str(alias.this.sql("duckdb")) if alias and alias.this else "u"
+
+
+def _placed(node: exp.Unnest, text: str) -> exp.Expression:
+    lateral = "LATERAL " if isinstance(node.parent, exp.Join) else ""
     return exp.Table(this=exp.Var(this=lateral + text))
 
 

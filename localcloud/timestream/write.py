@@ -8,14 +8,21 @@ when it is first seen; afterwards it is looked up.
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
-from localcloud.timestream.partition import required_dimension
-from localcloud.timestream.store import SQL_TYPES, Shape, Store, TableStore, now_ns
+from localcloud.timestream import alike
+from localcloud.timestream.store import SQL_TYPES, Shape, Store, TableStore
+from localcloud.timestream.values import (
+    MAX_VALUE_BYTES,
+    MAX_VERSION,
+    Rejected,
+    check_kind,
+    integer,
+    value,
+)
+from localcloud.timestream.window import UNITS_NS, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,27 +32,9 @@ if TYPE_CHECKING:
 MAX_RECORDS = 100
 MAX_DIMENSIONS = 128
 MAX_NAME = 256
-MAX_VALUE_BYTES = 2048
-FUTURE_NS = 15 * 60 * 1_000_000_000
-HOUR_NS = 3600 * 1_000_000_000
-DAY_NS = 24 * HOUR_NS
-UNITS_NS = {
-    "SECONDS": 1_000_000_000,
-    "MILLISECONDS": 1_000_000,
-    "MICROSECONDS": 1_000,
-    "NANOSECONDS": 1,
-}
 RESERVED = {"time", "measure_name", "measure_value", "ts_non_existent_col"}
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 Pairs = tuple[tuple[str, str], ...]
-
-
-class _Rejected(Exception):  # noqa: N818 - it is not an error of the program
-    def __init__(self, why: str, existing_version: int | None = None) -> None:
-        super().__init__(why)
-        self.why = why
-        self.existing_version = existing_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +45,6 @@ class Ingested:
     magnetic: int
     rejected: list[dict[str, Any]]
     reported: list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """The times that are taken, [oldest, newest), and from when on they go to the memory store."""
-
-    oldest_ns: int
-    newest_ns: int
-    memory_ns: int
-    required: str | None
-
-    @classmethod
-    def of(cls, table: Table) -> _Window:
-        now = now_ns()
-        memory = oldest = now - table.memory_hours * HOUR_NS
-        if table.magnetic_writes.get("EnableMagneticStoreWrites"):
-            oldest = min(oldest, now - table.magnetic_days * DAY_NS)
-        return cls(oldest, now + FUTURE_NS, memory, required_dimension(table.schema))
 
 
 @dataclass(slots=True)
@@ -103,19 +74,22 @@ def write_records(store: Store, table: Table, body: Mapping[str, Any]) -> Ingest
         )
     common = body.get("CommonAttributes") or {}
     common_dimensions = common.get("Dimensions") or ()
-    window = _Window.of(table)
+    window = Window.of(table)
     data = store.tables[table.storage]
+    stored = alike.take(store, data, window, common, records)
+    if stored is not None:
+        return Ingested(stored, len(records) - stored, [], [])
     decoded = [_read(data, window, common, common_dimensions, given) for given in records]
     rejected, reported = [], []
     reports = bool(table.magnetic_writes.get("MagneticStoreRejectedDataLocation"))
     memory = 0
     for index, record in enumerate(decoded):
         try:
-            if isinstance(record, _Rejected):
+            if isinstance(record, Rejected):
                 raise record
             _store(store, data, record)
             memory += record.time_ns >= window.memory_ns
-        except _Rejected as why:
+        except Rejected as why:
             entry: dict[str, Any] = {"RecordIndex": index, "Reason": why.why}
             if why.existing_version is not None:
                 entry["ExistingVersion"] = why.existing_version
@@ -129,44 +103,46 @@ def write_records(store: Store, table: Table, body: Mapping[str, Any]) -> Ingest
 
 def _read(
     data: TableStore,
-    window: _Window,
+    window: Window,
     common: Mapping[str, Any],
     common_dimensions: Sequence[Mapping[str, Any]],
     given: Mapping[str, Any],
-) -> _Decoded | _Rejected:
+) -> _Decoded | Rejected:
     """A record, or why it is rejected."""
     try:
         dimensions = [*common_dimensions, *(given.get("Dimensions") or ())]
         return _decode(data, window, {**common, **given}, dimensions)
-    except _Rejected as why:
+    except Rejected as why:
         return why
 
 
 def _decode(
     data: TableStore,
-    window: _Window,
+    window: Window,
     record: Mapping[str, Any],
     dimensions: Sequence[Mapping[str, Any]],
 ) -> _Decoded:
     time_ns = _time_ns(record)
     if not window.oldest_ns <= time_ns < window.newest_ns:
-        raise _Rejected(
+        raise Rejected(
             "The record timestamp is outside the time range "
             f"[{window.oldest_ns // 1_000_000}, {window.newest_ns // 1_000_000}) "
             "of the data ingestion window."
         )
     pairs = _dimensions(data, dimensions)
     if window.required and all(name != window.required for name, _ in pairs):
-        raise _Rejected(
+        raise Rejected(
             f"The record has no dimension {window.required}, which the table's partition key requires."
         )
     name = record.get("MeasureName")
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
-        raise _Rejected("The measure name must have 1 to 256 characters.")
+        raise Rejected("The measure name must have 1 to 256 characters.")
     measures, values = _measures(data, record, name)
     version = record.get("Version", 1)
     if not isinstance(version, int) or version < 1:
-        raise _Rejected("The version must be a positive integer.")
+        raise Rejected("The version must be a positive integer.")
+    if version > MAX_VERSION:
+        raise AwsError("SerializationException", f"Version {version} is not a long.")
     return _Decoded(time_ns, version, name, pairs, measures, values)
 
 
@@ -174,7 +150,7 @@ def _store(store: Store, data: TableStore, record: _Decoded) -> None:
     """Stores one record.
 
     Raises:
-        _Rejected: it does not fit the table, or what the table has of its time.
+        Rejected: it does not fit the table, or what the table has of its time.
     """
     shape = data.shapes.get(record.measures)
     series = data.series.get((record.name, record.dimensions))
@@ -192,13 +168,13 @@ def _store(store: Store, data: TableStore, record: _Decoded) -> None:
         if version == existing and fingerprint == data.fingerprints[row]:
             return
         if version < existing:
-            raise _Rejected(
+            raise Rejected(
                 f"The record version {version} is lower than the existing version {existing}. "
                 "A higher version is required to update the measure value.",
                 existing,
             )
         if version == existing:
-            raise _Rejected(
+            raise Rejected(
                 "A record already exists with the same time, dimensions, measure name, and record "
                 "version. A unique record or a higher record version is required to update the "
                 "measure value.",
@@ -215,7 +191,7 @@ def _check_measures(data: TableStore, record: _Decoded) -> None:
     for column, kind in record.measures:
         known = data.columns.get(column)
         if column in data.dimensions or (known is not None and known != SQL_TYPES[kind]):
-            raise _Rejected(
+            raise Rejected(
                 f"The measure {column} has type {kind}, and exists in the table with another type."
             )
     # Dimensions that are new come into the table with them.
@@ -226,7 +202,7 @@ def _check_measures(data: TableStore, record: _Decoded) -> None:
 def _check_dimensions(data: TableStore, dimensions: Pairs) -> None:
     for dimension, _ in dimensions:
         if dimension in data.columns and dimension not in data.dimensions:
-            raise _Rejected(f"The dimension {dimension} exists in the table as a measure.")
+            raise Rejected(f"The dimension {dimension} exists in the table as a measure.")
 
 
 def _check_fresh(data: TableStore, names: list[str]) -> None:
@@ -235,7 +211,7 @@ def _check_fresh(data: TableStore, names: list[str]) -> None:
     taken = {column.lower() for column in data.columns} if new else set()
     for name in new:
         if name.lower() in taken:
-            raise _Rejected(f"The name {name} is taken by another column of the table.")
+            raise Rejected(f"The name {name} is taken by another column of the table.")
         taken.add(name.lower())
 
 
@@ -243,10 +219,10 @@ def _time_ns(record: Mapping[str, Any]) -> int:
     unit = record.get("TimeUnit") or "MILLISECONDS"
     if unit not in UNITS_NS:
         raise AwsError("ValidationException", f"TimeUnit {unit!r} is unknown")
-    text = str(record.get("Time", ""))
-    if not _INTEGER.fullmatch(text):
-        raise _Rejected("The record time is not a number.")
-    return int(text) * UNITS_NS[unit]
+    time = integer(str(record.get("Time", "")))
+    if time is None:
+        raise Rejected("The record time is not a number.")
+    return time * UNITS_NS[unit]
 
 
 def _dimensions(data: TableStore, given: Sequence[Mapping[str, Any]]) -> Pairs:
@@ -268,20 +244,20 @@ def _checked_dimensions(given: Sequence[Mapping[str, Any]]) -> tuple[Pairs, Pair
     for dimension in given:
         name, value = dimension.get("Name"), dimension.get("Value")
         if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
-            raise _Rejected("A dimension name must have 1 to 256 characters.")
+            raise Rejected("A dimension name must have 1 to 256 characters.")
         if not isinstance(value, str) or not value:
-            raise _Rejected(f"The dimension {name} has an empty value.")
+            raise Rejected(f"The dimension {name} has an empty value.")
         if len(value.encode()) > MAX_VALUE_BYTES:
-            raise _Rejected(f"The dimension {name} exceeds {MAX_VALUE_BYTES} bytes.")
+            raise Rejected(f"The dimension {name} exceeds {MAX_VALUE_BYTES} bytes.")
         if name in RESERVED or name.startswith(("ts_", "measure_value", "__")):
-            raise _Rejected(f"The dimension name {name} is reserved.")
+            raise Rejected(f"The dimension name {name} is reserved.")
         if name in dimensions:
-            raise _Rejected(f"The dimension {name} is given twice.")
+            raise Rejected(f"The dimension {name} is given twice.")
         dimensions[name] = value
     if not dimensions:
-        raise _Rejected("At least one dimension is required for a record.")
+        raise Rejected("At least one dimension is required for a record.")
     if len(dimensions) > MAX_DIMENSIONS:
-        raise _Rejected(f"A record has at most {MAX_DIMENSIONS} dimensions.")
+        raise Rejected(f"A record has at most {MAX_DIMENSIONS} dimensions.")
     return tuple(dimensions.items()), tuple(sorted(dimensions.items()))
 
 
@@ -291,64 +267,31 @@ def _measures(data: TableStore, record: Mapping[str, Any], name: str) -> tuple[P
     if kind != "MULTI":
         if record.get("MeasureValues"):
             raise AwsError("ValidationException", "MeasureValues are for type MULTI only")
-        value = _value(name, kind, record.get("MeasureValue"))
-        return ((f"measure_value::{kind.lower()}", kind),), [value]
+        single = value(name, kind, record.get("MeasureValue"))
+        return ((f"measure_value::{kind.lower()}", kind),), [single]
     given = record.get("MeasureValues")
     if not given or record.get("MeasureValue") is not None:
         raise AwsError("ValidationException", "type MULTI needs MeasureValues and no MeasureValue")
     try:
-        pairs = tuple([(value["Name"], value["Type"]) for value in given])
+        pairs = tuple([(one["Name"], one["Type"]) for one in given])
         known = pairs in data.shapes
     except (KeyError, TypeError):
         known = False
     if not known:
         pairs = _checked_measures(given)
-    return pairs, [_value(value["Name"], value["Type"], value.get("Value")) for value in given]
+    return pairs, [value(one["Name"], one["Type"], one.get("Value")) for one in given]
 
 
 def _checked_measures(given: Sequence[Mapping[str, Any]]) -> Pairs:
     kinds: dict[str, str] = {}
-    for value in given:
-        column, kind = value.get("Name"), value.get("Type")
+    for one in given:
+        column, kind = one.get("Name"), one.get("Type")
         if not isinstance(column, str) or not 1 <= len(column) <= MAX_NAME:
-            raise _Rejected("A measure name must have 1 to 256 characters.")
+            raise Rejected("A measure name must have 1 to 256 characters.")
         if column in RESERVED or column.startswith(("ts_", "measure_value", "__")):
-            raise _Rejected(f"The measure name {column} is reserved.")
+            raise Rejected(f"The measure name {column} is reserved.")
         if column in kinds:
-            raise _Rejected(f"The measure {column} is given twice.")
-        _check_kind(column, kind)
+            raise Rejected(f"The measure {column} is given twice.")
+        check_kind(column, kind)
         kinds[column] = str(kind)
     return tuple(kinds.items())
-
-
-def _check_kind(name: str, kind: Any) -> None:
-    if not isinstance(kind, str) or kind not in SQL_TYPES:
-        raise AwsError("ValidationException", f"measure {name}: type {kind!r} is unknown")
-
-
-def _value(name: str, kind: Any, text: Any) -> Any:
-    if not isinstance(text, str) or not text:
-        _check_kind(name, kind)
-        raise _Rejected(f"The measure {name} has no value.")
-    if kind == "DOUBLE":
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise _Rejected(f"The measure {name} is not a valid DOUBLE.")
-        return number
-    if kind == "VARCHAR":
-        if len(text.encode()) > MAX_VALUE_BYTES:
-            raise _Rejected(f"The measure {name} exceeds {MAX_VALUE_BYTES} bytes.")
-        return text
-    if kind == "BOOLEAN":
-        if text.lower() not in {"true", "false"}:
-            raise _Rejected(f"The measure {name} is not a valid BOOLEAN.")
-        return text.lower() == "true"
-    _check_kind(name, kind)
-    # A TIMESTAMP measure is in milliseconds since the epoch, and is kept in nanoseconds.
-    unit = 1_000_000 if kind == "TIMESTAMP" else 1
-    if not _INTEGER.fullmatch(text) or not -(2**63) <= int(text) * unit < 2**63:
-        raise _Rejected(f"The measure {name} is not a valid {kind}.")
-    return int(text) * unit

@@ -204,6 +204,10 @@ class Expectations(_Model):
     landing_latency_p50: Duration | None = None
     landing_latency_p95: Duration | None = None
     landing_latency_p99: Duration | None = None
+    archive_latency_p50: Duration | None = None
+    archive_latency_p95: Duration | None = None
+    archive_latency_p99: Duration | None = None
+    out_of_order: Annotated[int, Field(ge=0)] | None = None
     memory_hours: Annotated[float, Field(gt=0, le=8766)] = 24.0
     alarms: list[AlarmExpectation] = []
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.faults import Fault
-    from simulator.scenario.model import DeviceClass, Scenario
+    from simulator.scenario.model import DeviceClass, Expectations, Scenario
 
 
 def lines(scenario: Scenario) -> Iterator[str]:
@@ -46,13 +46,7 @@ def lines(scenario: Scenario) -> Iterator[str]:
     yield f"  lost {expect.lost}, duplicated {expect.duplicated}, failed {expect.failed} at most"
     if expect.rate_error_pct is not None:
         yield f"  rate within {expect.rate_error_pct:g} %"
-    for percent, within_s in (
-        (50, expect.landing_latency_p50),
-        (95, expect.landing_latency_p95),
-        (99, expect.landing_latency_p99),
-    ):
-        if within_s is not None:
-            yield f"  {percent} % landed within {within_s:g} s"
+    yield from _landing(expect)
     for alarm in expect.alarms:
         again = (
             ""
@@ -60,6 +54,16 @@ def lines(scenario: Scenario) -> Iterator[str]:
             else f", recovers within {alarm.recovers_within:g} s"
         )
         yield f"  alarm {alarm.name} fires within {alarm.fires_within:g} s{again}"
+
+
+def _landing(expect: Expectations) -> Iterator[str]:
+    for latency, what in (("landing", "landed"), ("archive", "archived")):
+        for percent in (50, 95, 99):
+            within_s = getattr(expect, f"{latency}_latency_p{percent}")
+            if within_s is not None:
+                yield f"  {percent} % {what} within {within_s:g} s"
+    if expect.out_of_order is not None:
+        yield f"  out of order in the stream {expect.out_of_order} at most"
 
 
 def _class(kind: DeviceClass) -> Iterator[str]:

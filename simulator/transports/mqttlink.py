@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 
 from simulator.batch import ACKED, UNKNOWN
+from simulator.transports.mqttclient import MqttClient
 
 if TYPE_CHECKING:
     import ssl
@@ -143,8 +144,9 @@ class Link:
             await self._allowed.wait()
             await self._admit()
             began_s = time.monotonic()
+            connection = self._client()
             try:
-                async with self._client() as client:
+                async with connection as client:
                     self.connected = True
                     if not self.opened.done():
                         self.opened.set_result(None)
@@ -158,6 +160,7 @@ class Link:
                     return
             finally:
                 self.connected = False
+                connection.discard()
                 await self._requeue()
             if self._allowed.is_set():
                 failures += 1
@@ -166,10 +169,10 @@ class Link:
                 took_s = time.monotonic() - began_s
                 await asyncio.sleep(max(0.0, wait_s - took_s) if failures > 1 else wait_s)
 
-    def _client(self) -> aiomqtt.Client:
+    def _client(self) -> MqttClient:
         if self._context is None:
             self._context = self._tls()
-        client = aiomqtt.Client(
+        client = MqttClient(
             self._host,
             self._port,
             identifier=self.client_id,
@@ -201,8 +204,6 @@ class Link:
                     watch.result()
             if self._cut.is_set():
                 watches[0].cancel()
-                # What paho asked the loop to write is begun before its socket goes.
-                await asyncio.sleep(0)
                 _sever(client)
                 await watches[1]
         finally:

@@ -19,7 +19,7 @@ from stack.names import PREFIX
 if TYPE_CHECKING:
     from stack.deploy.builtin.resource import Clients
 
-ROLES = ("archive", "processor", "topic-rule")
+ROLES = ("archive", "iot-logs", "processor", "provisioning", "topic-rule")
 QUEUES = ("failures", "probe", "quarantine", "rule-errors")
 
 
@@ -119,7 +119,13 @@ LISTINGS = (
         lambda e: e.get("createdAt"),
     ),
     _Listing(
-        "aws_iot_policy", "iot", "list_policies", "policies", _named("device", "gateway"),
+        "aws_iot_provisioning_template", "iot", "list_provisioning_templates", "templates",
+        _named("fleet"), _by("templateName"), lambda e: {"name": e["templateName"]},
+        lambda e: e.get("creationDate"),
+    ),
+    _Listing(
+        "aws_iot_policy", "iot", "list_policies", "policies",
+        _named("claim", "device", "gateway"),
         _by("policyName"), lambda e: {"name": e["policyName"]},
     ),
     _Listing(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Actions for which AWS has no resource, with the reason.
 WITHOUT_RESOURCE = {
+    "iot:AttachThingPrincipal": "neither things nor certificates are resources of it",
     "timestream:DescribeEndpoints": "it is called before any resource is known",
     "cloudwatch:PutMetricData": "metrics have no ARN; a condition on the namespace can bound it",
     "logs:DescribeLogGroups": "it lists groups",

@@ -22,6 +22,7 @@ NAMED = {
     "aws_iam_role": ("name", 64, r"[\w+=,.@-]+"),
     "aws_iam_role_policy": ("name", 128, r"[\w+=,.@-]+"),
     "aws_iot_policy": ("name", 128, r"[\w+=,.@-]+"),
+    "aws_iot_provisioning_template": ("name", 36, r"[0-9A-Za-z_-]+"),
     "aws_iot_thing_group": ("name", 128, r"[a-zA-Z0-9:_-]+"),
     "aws_iot_thing_type": ("name", 128, r"[a-zA-Z0-9:_-]+"),
     "aws_iot_topic_rule": ("name", 128, r"[a-zA-Z0-9_]+"),

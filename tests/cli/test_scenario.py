@@ -57,6 +57,18 @@ def test_the_ready_scenarios_are_listed(run):
     assert (smoke["devices"], smoke["peak_per_s"], smoke["readings"]) == (100, 200, 3000)
 
 
+def test_what_is_expected_of_landing_and_of_the_order_is_told(run, tmp_path):
+    asked = "expect: {archive_latency_p50: 40s, archive_latency_p99: 90s, out_of_order: 3}\n"
+    (tmp_path / "asked.yaml").write_text(GOOD + asked)
+    code, out, err = run("show", "asked.yaml")
+    assert code == 0, err
+    assert out.splitlines()[-3:] == [
+        "  50 % archived within 40 s",
+        "  99 % archived within 90 s",
+        "  out of order in the stream 3 at most",
+    ]
+
+
 @pytest.mark.parametrize("name", sorted(READY))
 def test_a_ready_scenario_is_valid_without_a_warning(run, name):
     code, out, err = run("validate", name)

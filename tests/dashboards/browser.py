@@ -31,6 +31,8 @@ class Browser:
         self._session = ""
         self.errors: list[str] = []
         self.requested: list[str] = []
+        self._traced: list[dict[str, Any]] = []
+        self._trace_ended = asyncio.Event()
 
     async def listen(self) -> None:
         async for message in self._socket:
@@ -51,6 +53,10 @@ class Browser:
             self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
         elif method == "Network.requestWillBeSent":
             self.requested.append(params["request"]["url"])
+        elif method == "Tracing.dataCollected":
+            self._traced += params["value"]
+        elif method == "Tracing.tracingComplete":
+            self._trace_ended.set()
 
     async def send(self, method: str, **params: Any) -> Any:
         number = next(self._numbers)
@@ -106,6 +112,18 @@ class Browser:
                 text = await self.run("document.body.innerText.slice(0, 1500)")
                 raise AssertionError(f"{script} did not come true; errors {self.errors}; {text}")
             await asyncio.sleep(0.1)
+
+    async def traced(self, script: str, categories: list[str]) -> tuple[Any, list[dict[str, Any]]]:
+        """The value of an expression in the page, and a performance trace of the time it took."""
+        self._traced.clear()
+        self._trace_ended.clear()
+        config = {"includedCategories": categories, "recordMode": "recordUntilFull"}
+        await self.send("Tracing.start", transferMode="ReportEvents", traceConfig=config)
+        value = await self.run(script)
+        await self.send("Tracing.end")
+        async with asyncio.timeout(60):
+            await self._trace_ended.wait()
+        return value, list(self._traced)
 
     async def press(self, key: str, modifiers: int = 0) -> None:
         for kind in ("keyDown", "keyUp"):

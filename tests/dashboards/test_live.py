@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from dashboards.live import fleet, serve
+from dashboards.live import Page, fleet, serve
 from fleetcast import cloudctl
 from fleetcast.errors import TargetError
 from fleetcast.home import runs_dir
@@ -26,17 +26,22 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Client:
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session, self.url = session, url
+    def __init__(self, session: aiohttp.ClientSession, page: Page) -> None:
+        self._session, self.url = session, page.url
+        self._headers = {"Authorization": f"Bearer {page.token}"}
 
     async def get(self, path: str, status: int = 200, **params: Any) -> Any:
-        async with self._session.get(f"{self.url}api/{path}", params=params) as answer:
+        async with self._session.get(
+            f"{self.url}api/{path}", params=params, headers=self._headers
+        ) as answer:
             told = await answer.json()
             assert answer.status == status, told
             return told
 
     async def post(self, path: str, body: Any, status: int = 200) -> Any:
-        async with self._session.post(f"{self.url}api/{path}", json=body) as answer:
+        async with self._session.post(
+            f"{self.url}api/{path}", json=body, headers=self._headers
+        ) as answer:
             told = await answer.json()
             assert answer.status == status, told
             return told
@@ -54,7 +59,7 @@ async def page(deployed: Deployed) -> AsyncIterator[Client]:
         serve(deployed.target, ENVIRONMENT) as served,
         aiohttp.ClientSession() as session,
     ):
-        yield Client(session, served.url)
+        yield Client(session, served)
 
 
 def widget(kind: str, **properties: Any) -> dict[str, Any]:
@@ -282,18 +287,24 @@ async def test_runs_are_told_with_their_state_and_reports_served_in_a_sandbox(de
     runs = {run["id"]: run for run in (await page.get("runs"))["runs"]}
     run = runs[deployed.run_id]
     assert (run["id"], run["state"], run["sent"], run["report"]) == (
-        deployed.run_id, "ended", 300, False,
+        deployed.run_id, "ended", 300, "",
     )  # fmt: skip
-    path = f"runs/{deployed.run_id}/report.html"
-    status, _, text = await page.raw(path)
-    assert (status, "run fleetcast verify" in text) == (404, True)
     (runs_dir() / deployed.run_id / "report.html").write_text("<p>the report</p>")
     (runs_dir() / deployed.run_id / "verdict.json").write_text('{"verdict": "pass", "checks": []}')
+    runs = {run["id"]: run for run in (await page.get("runs"))["runs"]}
+    path = runs[deployed.run_id]["report"].lstrip("/")
     status, headers, text = await page.raw(path)
     assert (status, text) == (200, "<p>the report</p>")
     assert headers["Content-Security-Policy"].startswith("sandbox allow-scripts")
-    assert "pass" in {run["verdict"] for run in (await page.get("runs"))["runs"]}
-    assert (await page.raw("runs/..%2F..%2Fhome/report.html"))[0] == 404
+    assert "pass" in {run["verdict"] for run in runs.values()}
+    # A link is for one report, and for nobody who made it up.
+    for refused in (path.partition("?")[0], path[:-1], path.replace(deployed.run_id, "r-other"),
+                    "runs/..%2F..%2Fhome/report.html"):  # fmt: skip
+        status, _, text = await page.raw(refused)
+        assert (status, "the report" in text) == (401, False), refused
+    (runs_dir() / deployed.run_id / "report.html").unlink()
+    status, _, text = await page.raw(path)
+    assert (status, "run fleetcast verify" in text) == (404, True)
 
 
 async def test_a_run_that_ended_without_an_end_is_told_as_broken_off(page):
@@ -312,11 +323,11 @@ async def test_without_a_stack_and_without_a_cloud_the_api_says_what_to_do(deplo
     nowhere = Target.named("local", port=cloudctl.free_port())
     async with aiohttp.ClientSession() as session:
         async with serve(deployed.target, "nobody") as served:
-            error = (await Client(session, served.url).get("state", 404))["error"]
+            error = (await Client(session, served).get("state", 404))["error"]
             assert error["code"] == "NoStack"
             assert "run fleetcast deploy --target local --env nobody" in error["told"]
         async with serve(nowhere, ENVIRONMENT) as served:
-            error = (await Client(session, served.url).get("alarms", 503))["error"]
+            error = (await Client(session, served).get("alarms", 503))["error"]
             assert error["away"] is True
             assert "run fleetcast cloud start" in error["told"]
 

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from dashboards.live import serve
+from fleetcast.cli.dashboard import way_to
 from fleetcast.home import runs_dir
 from fleetcast.target import Target
 from tests.dashboards.browser import Browser, chromium
@@ -27,15 +28,17 @@ DRAWN = "document.documentElement.dataset.drawn === 'true'"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(deployed) -> AsyncIterator[str]:
-    async with serve(deployed.target, ENVIRONMENT) as served:
-        yield served.url
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def window(tmp_path_factory) -> AsyncIterator[Browser]:
     async with chromium(tmp_path_factory.mktemp("profile")) as browser:
         yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(deployed, window) -> AsyncIterator[str]:
+    async with serve(deployed.target, ENVIRONMENT) as served:
+        # The tab keeps the token: a reload, or another view, needs no other.
+        await window.open(served.address)
+        yield served.url
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -59,7 +62,8 @@ async def test_charts_draw_the_values_of_the_api_without_an_error_or_a_foreign_r
     # Values go on arriving: what is drawn is that of a moment ago until it is drawn again.
     filled = await browser.until(
         """(async () => {
-          const told = await (await fetch('/api/dashboard?range_s=900')).json();
+          const { ask } = await import('/static/api.js');
+          const told = await ask('dashboard', { params: { range_s: 900 } });
           const lines = told.widgets.filter((w) => w.view === 'timeSeries').map((widget) => {
             const chart = document.querySelector(`[data-widget=${widget.id}] .chart`);
             const drawn = (chart.data ?? []).map((line) => line.y.filter((y) => y != null));
@@ -109,6 +113,32 @@ async def test_an_alarm_that_fires_turns_red_is_counted_and_announced(browser, d
     assert await browser.until(
         f"document.querySelector('#grid [data-alarm={name}].ALARM') !== null"
     )
+    assert browser.errors == []
+
+
+async def test_the_token_leaves_the_address_and_without_it_the_page_says_what_to_do(
+    browser, deployed
+):
+    shown = "!document.getElementById('banner').hidden"
+    async with serve(deployed.target, ENVIRONMENT) as served:
+        await browser.open(f"{served.url}#fleet")
+        banner = await browser.until(f"{shown} && document.getElementById('banner').textContent")
+        assert "open the address that fleetcast dashboard printed" in banner
+        # In the same tab, as somebody does who reads that.
+        await browser.run(f"location.href = {json.dumps(served.address)}")
+        await browser.until(f"{LIVE} && document.getElementById('banner').hidden")
+        assert served.token not in await browser.run("location.href")
+        await browser.open(f"{served.url}#fleet")
+        await browser.until(f"{LIVE} && document.getElementById('banner').hidden")
+    assert all(" 401 " in one for one in browser.errors)
+    assert not [one for one in browser.requested if served.token in one.partition("#")[0]]
+
+
+async def test_the_file_that_is_opened_leads_to_the_page(browser, deployed):
+    async with serve(deployed.target, ENVIRONMENT) as served:
+        with way_to(served.address) as way:
+            await browser.send("Page.navigate", url=way.as_uri())
+            await browser.until(f"location.origin + '/' === {json.dumps(served.url)} && {LIVE}")
     assert browser.errors == []
 
 
@@ -193,7 +223,7 @@ async def test_a_cloud_that_goes_away_is_told_and_the_page_stays_and_goes_on(bro
     line = Line(there)
     await line.mend()
     async with serve(Target.named("local", port=line.port), ENVIRONMENT) as served:
-        await browser.open(served.url)
+        await browser.open(served.address)
         await browser.until(f"{LIVE} && {DRAWN}")
         before = await browser.run("document.querySelectorAll('#grid .widget').length")
         await line.cut()
@@ -217,7 +247,7 @@ async def test_a_cloud_that_goes_away_is_told_and_the_page_stays_and_goes_on(bro
 
 async def test_without_a_stack_the_page_says_how_to_get_one(browser, deployed):
     async with serve(deployed.target, "nobody") as served:
-        await browser.open(served.url)
+        await browser.open(served.address)
         banner = await browser.until(
             "!document.getElementById('banner').hidden && "
             "document.getElementById('banner').textContent"

@@ -67,7 +67,7 @@ async def shown(deployed, tmp_path_factory) -> AsyncIterator[Browser]:
             chromium(tmp_path_factory.mktemp("profile")) as browser,
         ):
             await browser.size(1280, 1400)
-            await browser.open(served.url)
+            await browser.open(served.address)
             select = "document.getElementById('boards')"
             await browser.until(f"{select}.options.length > 1")
             await browser.run(

@@ -10,6 +10,8 @@ import pytest
 
 from fleetcast import cloudctl, load
 from fleetcast.load import LoadRun, Trial, limit_of
+from simulator.events import read_events
+from simulator.scenario import load_run
 
 
 @pytest.fixture
@@ -41,6 +43,41 @@ def test_two_workers_send_to_nowhere_what_one_would(place, tmp_path):
     assert (tmp_path / "j.xml").exists()
 
 
+def test_the_summary_as_json_is_all_of_standard_output_and_another_seed_another_fleet(
+    place, tmp_path
+):
+    asked = ["load", "smoke", "--transport", "null", "--rate", "200/s", "--duration", "1s"]
+    done = fleetcast(place, *asked, "--json", "--seed", "99", "--run-id", "told")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["run_id"], summary["sent"], summary["complete"]) == ("told", 200, True)
+    progress = [line for line in done.stderr.splitlines() if line.startswith('{"event"')]
+    assert json.loads(progress[-1])["acked"] == 200
+    kept, _ = load_run(tmp_path / "runs" / "told")
+    assert kept.seed == 99
+    # What an earlier run of this name came to is not this one's.
+    again = fleetcast(place, *asked, "--json", "--run-id", "told")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "run 'told' exists" in again.stderr
+
+
+def test_two_load_runs_at_once_do_not_take_each_others_workers(place, tmp_path):
+    def started(name):
+        return subprocess.Popen(
+            [sys.executable, "-m", "fleetcast", "load", "smoke", "--transport", "null",
+             "--workers", "2", "--rate", "100/s", "--duration", "20s", "--run-id", name],
+            env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    runs = {name: started(name) for name in ("one", "other")}
+    for name, process in runs.items():
+        output, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, output + errors
+        events = read_events(tmp_path / "runs" / name)
+        ended = next(event for event in events if event["event"] == "run_ended")
+        assert (ended["sent"], ended["complete"]) == (2000, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -49,6 +86,12 @@ def test_two_workers_send_to_nowhere_what_one_would(place, tmp_path):
         (["smoke", "--workers", "101", "--transport", "null"], "101: there are 100 devices"),
         (["smoke", "--devices", "0"], "fleet.devices"),
         (["smoke", "--transport", "pigeon"], "unknown transport 'pigeon'"),
+        (
+            ["smoke", "--transport", "null", "--ordering", "strict"],
+            "strict is for transport kinesis",
+        ),
+        (["smoke", "--transport", "null", "--ordering", "any"], "unknown ordering 'any'"),
+        (["smoke", "--stress", "--json"], "--json tells of one run"),
         (["smoke", "--stress", "--rate", "fast"], "'fast' is not a rate"),
     ],
 )

@@ -122,6 +122,59 @@ def test_thresholds_decide_the_exit_code_and_are_in_the_reports(
     assert "reading" in (tmp_path / "report.html").read_text()
 
 
+def test_a_region_without_the_stack_is_told(place: dict[str, str]) -> None:
+    done = locust(place, "--users", "1", "--scenario", "smoke", "--fleet-region", "eu-west-1")
+    assert done.returncode == 3
+    assert "cannot read the signing key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+OVER_MQTT = ["--transport", "mqtt", "--env", "load", "--workers", "2", "--devices", "20",
+             "--rate", "100/s", "--duration", "4s", "--max-lost", "0", "--max-fail-ratio", "0"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "enrolled", "more"),
+    [
+        ("devices", ["--count", "20"], []),
+        ("gateways", ["--gateways", "--count", "4"], ["--devices-per-connection", "5"]),
+    ],
+)
+def test_two_workers_drive_enrolled_devices_over_mqtt_and_every_reading_lands(
+    place: dict[str, str], tmp_path: Path, name: str, enrolled: list[str], more: list[str]
+) -> None:
+    scenario = tmp_path / "unhurried.yaml"
+    smoke = (SCENARIOS / "smoke.yaml").read_text()
+    scenario.write_text(smoke.replace("expect:\n", "expect:\n  rate_error_pct: null\n"))
+
+    def fleetcast(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "fleetcast", *arguments],
+            env=place, capture_output=True, text=True, check=False, timeout=200,
+        )  # fmt: skip
+
+    without = fleetcast("load", str(scenario), *OVER_MQTT, *more)
+    if name == "devices":
+        assert without.returncode == 3, without.stderr
+        assert "have no certificate" in without.stderr
+    done = fleetcast("devices", "enrol", "--env", "load", *enrolled)
+    assert done.returncode == 0, done.stderr
+    done = fleetcast("load", str(scenario), *OVER_MQTT, *more, "--run-id", f"mqtt-{name}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = Path(place["FLEETCAST_RUNS"]) / f"mqtt-{name}"
+    verdict = json.loads((folder / "verdict.json").read_text())
+    assert verdict["verdict"] == "pass"
+    assert verdict["acked"] == 400
+    for store in ("timeseries", "archive"):
+        landed = verdict["landed"][store]
+        assert (landed["unique"], landed["lost"], landed["duplicated"]) == (400, 0, 0)
+    table = ledger.read(folder)
+    assert table.column("k").to_pylist() == list(range(400))
+    assert len(set(table.column("device").to_pylist())) == 20
+    # Each worker has its half.
+    assert len(list((folder / "ledger").glob("released-*.jsonl"))) == 2
+
+
 class Cluster:
     """A master and workers as processes of their own, as on several machines."""
 

@@ -218,3 +218,29 @@ async def test_an_operator_that_is_unknown_is_refused_by_name(
             )
     with pytest.raises(ClientError, match="StringSoundsLike is not known"):
         await put()
+
+
+async def test_an_unload_needs_rights_to_the_table_and_to_the_bucket(account, code_of, name):
+    await (await account.client("s3")).create_bucket(Bucket=name)
+    write = await account.client("timestream-write")
+    await write.create_database(DatabaseName=name)
+    await write.create_table(DatabaseName=name, TableName="rows")
+    table, bucket = f"arn:aws:timestream:*:*:database/{name}/table/rows", f"arn:aws:s3:::{name}"
+    sql = f'UNLOAD (SELECT * FROM "{name}"."rows") TO \'s3://{name}/mine\''  # noqa: S608
+    allowed = [allow("timestream:DescribeEndpoints")]
+    for action, resource in [
+        ("timestream:Select", table),
+        ("timestream:Unload", table),
+        ("s3:GetBucketAcl", bucket),
+        ("s3:PutObject", f"{bucket}/mine/*"),
+    ]:
+        mine = await account.as_role("timestream-query", *allowed)
+        with pytest.raises(ClientError, match=action) as caught:
+            await mine.query(QueryString=sql)
+        assert code_of(caught.value) == "AccessDeniedException"
+        allowed.append(allow(action, resource))
+
+    mine = await account.as_role("timestream-query", *allowed)
+    assert (await mine.query(QueryString=sql))["Rows"]
+    with pytest.raises(ClientError, match="s3:PutObject"):
+        await mine.query(QueryString=sql.replace("/mine", "/yours"))

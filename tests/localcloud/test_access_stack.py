@@ -22,6 +22,7 @@ from localcloud.access.decide import Policies, Principal, refusal
 from localcloud.access.policy import parse
 from localcloud.app import LocalCloud
 from localcloud.faults.spec import parse as fault_of
+from localcloud.iot.provisioning import RejectedError
 from stack.config import StackConfig
 from stack.deploy import deploy
 from stack.processor.readings import canonical, sign
@@ -50,6 +51,10 @@ EXPECTED = {
     ("role topic-rule", "kinesis:PutRecord"): ("rule", "kinesis:PutRecord"),
     ("role topic-rule", "sqs:SendMessage"): ("error action", "sqs:SendMessage"),
     ("role topic-rule", "kms:GenerateDataKey"): ("rule", "kms:GenerateDataKey"),
+    ("role provisioning", "iot:CreateThing"): ("provisioning", "iot:DescribeThing"),
+    ("role provisioning", "iot:AddThingToThingGroup"): ("provisioning", "AddThingToThingGroup"),
+    ("role provisioning", "iot:AttachThingPrincipal"): ("provisioning", "AttachThingPrincipal"),
+    ("role provisioning", "iot:AttachPolicy"): ("provisioning", "iot:DescribeCertificate"),
     ("key", "AccountDelegatesToIam"): ("function", "kms:Decrypt"),
     ("key", "AlarmsReachTheTopic"): ("alarm", "kms:GenerateDataKey"),
     ("key", "TopicReachesQueues"): ("probe", "kms:GenerateDataKey"),
@@ -66,7 +71,7 @@ DENIALS = {
     ("bucket", "TlsOnly"),
 }
 QUEUES = ("probe", "failures", "quarantine", "rule-errors")
-ROLES = ("processor", "archive", "topic-rule")
+ROLES = ("processor", "archive", "topic-rule", "provisioning")
 
 
 class Stack:
@@ -284,6 +289,20 @@ class Stack:
         await self.eventually(lambda: ended() > before)
         return iot.status()["last_failures"][which]
 
+    async def provisioning(self) -> str:
+        """Provisions a device that is new; why it was rejected."""
+        provisioning = self.own("iot")._provisioning
+        number, _, _ = await provisioning._issue(None)
+        asked = {
+            "certificateOwnershipToken": provisioning._token(number),
+            "parameters": {"Device": uuid.uuid4().hex},
+        }
+        try:
+            await provisioning._register(self.name("fleet"), asked)
+        except RejectedError as error:
+            return error.message
+        return ""
+
     async def alarm(self) -> str:
         client = self.clients["cloudwatch"]
         name = next(iter(self.outputs.alarms.values()))
@@ -369,7 +388,7 @@ async def test_every_statement_is_accounted_for(stack: Stack) -> None:
 
 async def test_nothing_fails_while_all_statements_are_there(stack: Stack) -> None:
     checks = ["function", "quarantine", "logs", "alarm", "probe", "mapping", "delivery", "rule",
-              "error_action"]  # fmt: skip
+              "error_action", "provisioning"]  # fmt: skip
     assert {name: await getattr(stack, name)() for name in [*checks, "delivery_log"]} == {
         **dict.fromkeys(checks, ""), "delivery_log": ""
     }  # fmt: skip

@@ -293,6 +293,13 @@ async def test_a_cancelled_query_has_no_further_page(planted):
         ("SELECT * FROM read_csv('/etc/hosts')", "table function READ_CSV"),
         ("SELECT * FROM '/etc/hosts'", "has no database"),
         ("SELECT * FROM UNNEST(ARRAY[1, 2])", "line 1:15: UNNEST without a name for each column"),
+        (
+            "SELECT count(*) FROM (SELECT ARRAY[1] AS l) CROSS JOIN UNNEST(l)",
+            "line 1:56: UNNEST without names of columns takes a time series or an array of rows",
+        ),
+        ("SELECT CAST('1.5' AS bigint)", "Cannot cast '1.5' to bigint"),
+        ("SELECT CAST('1_0' || '?' AS integer)", "Cannot cast '1_0?' to integer"),
+        ("SELECT CAST('yes' AS boolean)", "Cannot cast 'yes' to boolean"),
         ("SELECT n FROM fleet.readings TABLESAMPLE BERNOULLI (10)", "TABLESAMPLE"),
         ("SELECT 1h,\n foo(2m, 3)", "line 2:2: function foo is not supported"),
         ("SELECT abs(1, 2)", "line 1:8: function abs does not take 2 arguments"),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,7 +16,14 @@ from localcloud.timestream.store import Store
 from localcloud.timestream.write import write_records
 
 BASE_MS = int(time.time() * 1000)
-KINDS = {"a": "DOUBLE", "b": "BIGINT", "c": "VARCHAR"}
+KINDS = {"a": "DOUBLE", "b": "BIGINT", "c": "VARCHAR", "d": "BOOLEAN", "e": "TIMESTAMP"}
+TEXTS = {
+    "a": ["1.5", "-2", "1e3", "x", "", "NaN", "-Infinity", "1_0", "\uff11"],
+    "b": ["1", "-7", "9223372036854775807", "9223372036854775808", "1,2", "1.5", ""],
+    "c": ["x", "", "y" * 513, "é" * 1025],
+    "d": ["true", "FALSE", "1"],
+    "e": ["0", "1767225600000", "9223372036855", "-1", " 1"],
+}
 
 
 def record(device: str, at: int, version: int, values: dict[str, str]) -> dict[str, Any]:
@@ -29,12 +38,13 @@ def record(device: str, at: int, version: int, values: dict[str, str]) -> dict[s
 
 
 class Held:
-    """A store with one table, called without the API around it."""
+    """A table of a store, called without the API around it."""
 
-    def __init__(self) -> None:
-        self.store = Store()
-        self.store.create("t")
-        self.table = Table("db", "t", "arn", "t", time.time())
+    def __init__(self, store: Store | None = None, name: str = "t") -> None:
+        self.store = store or Store()
+        self.name = name
+        self.store.create(name)
+        self.table = Table("db", name, "arn", name, time.time())
 
     def write(self, *records: dict[str, Any]) -> list[dict[str, Any]]:
         return write_records(self.store, self.table, {"Records": list(records)}).rejected
@@ -43,9 +53,10 @@ class Held:
         """(a, b, c) by device and time."""
 
         async def read() -> Any:
-            await self.store.flush(["t"])
+            await self.store.flush([self.name])
             with self.store.reader() as reader:
-                return reader.sql('SELECT * FROM "t"').to_arrow_table()
+                joined = f"{self.name} JOIN {self.name}_series USING (__series)"
+                return reader.sql(f"SELECT * FROM {joined}").to_arrow_table()  # noqa: S608
 
         found = {}
         for row in asyncio.run(read()).to_pylist():
@@ -65,26 +76,100 @@ WRITES = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(WRITES, min_size=1, max_size=25))
-def test_a_table_holds_the_highest_version_of_each_time_whenever_it_is_read(writes):
+def test_a_table_holds_the_highest_version_of_each_time_whenever_it_is_read():
+    store, numbers = Store(), count()
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.lists(WRITES, min_size=1, max_size=25))
+    def hold(writes: list[tuple[str, int, int, dict[str, str], bool]]) -> None:
+        held = Held(store, f"t{next(numbers)}")
+        expected: dict[tuple[str, int], tuple[int, tuple[Any, ...]]] = {}
+        for device, at, version, values, look in writes:
+            read = {"a": float, "b": int, "c": str}
+            row = tuple(read[name](values[name]) if name in values else None for name in KINDS)
+            before = expected.get((device, at))
+            rejected = held.write(record(device, at, version, values))
+            if before is None or version > before[0]:
+                assert rejected == []
+                expected[device, at] = (version, row)
+            else:
+                assert bool(rejected) == (before != (version, row))
+                assert all(why["ExistingVersion"] == before[0] for why in rejected)
+            if look:
+                assert held.rows() == {key: row for key, (_, row) in expected.items()}
+        assert held.rows() == {key: row for key, (_, row) in expected.items()}
+        assert store.tables[held.name].count() == len(expected)
+
+    hold()
+    store.close()
+
+
+def texts_of(names: list[str]) -> st.SearchStrategy[dict[str, str]]:
+    return st.fixed_dictionaries({name: st.sampled_from(TEXTS[name]) for name in names})
+
+
+RECORDS = st.builds(
+    lambda device, at, version, values, more: {**record(device, at, version, values), **more},
+    st.sampled_from(["d1", "d2"]),
+    st.integers(0, 5),
+    st.integers(1, 2),
+    st.sampled_from([["a", "b"], ["a", "c", "d"], ["e"]]).flatmap(texts_of),
+    st.sampled_from([{}, {}, {}, {"TimeUnit": "MILLISECONDS"}, {"Time": "1"}, {"Time": "x"},
+                     {"Version": 0}, {"MeasureName": ""}, {"Dimensions": []}]),
+)  # fmt: skip
+
+
+def test_a_call_is_taken_alike_beside_a_record_of_a_new_series_and_without_it():
+    store, numbers = Store(), count()
+
+    @settings(deadline=None, max_examples=100)
+    @given(st.lists(st.lists(RECORDS, min_size=1, max_size=6), min_size=1, max_size=5))
+    def hold(calls: list[list[dict[str, Any]]]) -> None:
+        held, beside = Held(store, f"t{next(numbers)}"), Held(store, f"t{next(numbers)}")
+        for number, records in enumerate(calls):
+            new = record(f"new{number}", 0, 1, {"a": "1"})
+            assert told(held.write(*records)) == told(beside.write(*records, new))
+        expected = {key: row for key, row in beside.rows().items() if "new" not in key[0]}
+        assert held.rows() == expected
+
+    hold()
+    store.close()
+
+
+def told(rejected: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rejections without the times of the window, which is another at each call."""
+    return [{**one, "Reason": re.sub(r"\[\d+, \d+\)", "", one["Reason"])} for one in rejected]
+
+
+def test_what_records_share_stands_beside_them_as_well_as_in_them():
+    held, apart = Held(), Held()
+    common = {"MeasureName": "m", "MeasureValueType": "MULTI", "Version": 4, "TimeUnit": "SECONDS",
+              "Dimensions": [{"Name": "site", "Value": "s"}]}  # fmt: skip
+    for second in (BASE_MS // 1000, BASE_MS // 1000 + 1):
+        records = [
+            {"Dimensions": [{"Name": "device", "Value": device}], "Time": str(second),
+             "MeasureValues": [{"Name": "a", "Type": "DOUBLE", "Value": "1"}]}
+            for device in ("d1", "d2")
+        ]  # fmt: skip
+        write_records(held.store, held.table, {"Records": records, "CommonAttributes": common})
+        for one in records:
+            dimensions = [*common["Dimensions"], *one["Dimensions"]]
+            apart.write({**common, **one, "Dimensions": dimensions})
+
+    assert held.rows() == apart.rows()
+    assert len(held.rows()) == 4
+    for one in (held, apart):
+        assert list(one.store.tables["t"].versions) == [4, 4, 4, 4]
+        one.store.close()
+
+
+def test_a_version_that_is_no_long_leaves_nothing_behind():
     held = Held()
-    expected: dict[tuple[str, int], tuple[int, tuple[Any, ...]]] = {}
-    for device, at, version, values, look in writes:
-        read = {"a": float, "b": int, "c": str}
-        row = tuple(read[name](values[name]) if name in values else None for name in KINDS)
-        before = expected.get((device, at))
-        rejected = held.write(record(device, at, version, values))
-        if before is None or version > before[0]:
-            assert rejected == []
-            expected[device, at] = (version, row)
-        else:
-            assert bool(rejected) == (before != (version, row))
-            assert all(why["ExistingVersion"] == before[0] for why in rejected)
-        if look:
-            assert held.rows() == {key: row for key, (_, row) in expected.items()}
-    assert held.rows() == {key: row for key, (_, row) in expected.items()}
-    assert held.store.rows() == len(expected)
+    held.write(record("d1", 0, 1, {"a": "1"}))
+    with pytest.raises(AwsError, match="is not a long"):
+        held.write(record("d1", 1, 1, {"a": "1"}), record("d1", 2, 2**63, {"a": "1"}))
+
+    assert held.store.rows() == 1
     held.store.close()
 
 
@@ -96,7 +181,7 @@ def test_a_call_that_is_malformed_anywhere_leaves_nothing_behind():
 
     assert held.store.rows() == 0
     held.write(good)
-    assert held.rows() == {("d1", 0): (1.0, None, None)}
+    assert held.rows() == {("d1", 0): (1.0, None, None, None, None)}
     held.store.close()
 
 

@@ -225,6 +225,7 @@ async def test_times_outside_the_window_are_rejected(table):
 REJECTED = [
     (single("warm"), "cpu is not a valid DOUBLE"),
     (single("NaN"), "cpu is not a valid DOUBLE"),
+    (single("1_000"), "cpu is not a valid DOUBLE"),
     (single("1.5", MeasureValueType="BIGINT"), "cpu is not a valid BIGINT"),
     (single(str(2**63), MeasureValueType="BIGINT"), "cpu is not a valid BIGINT"),
     (single("maybe", MeasureValueType="BOOLEAN"), "cpu is not a valid BOOLEAN"),

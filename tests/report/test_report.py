@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -14,93 +12,18 @@ from dashboards.report import summaries, write_report
 from dashboards.report.series import HEAT_MS, Span, build
 from fleetcast.errors import UsageError
 from fleetcast.verify import exceptions
-from fleetcast.verify.exceptions import Amiss
-from fleetcast.verify.verdict import (
-    AlarmOutcome,
-    Check,
-    Landed,
-    Rate,
-    Refused,
-    Verdict,
-    read_verdict,
-)
+from fleetcast.verify.verdict import Check, read_verdict
 from simulator import ledger
-from simulator.batch import ACKED, batch_of
-from simulator.events import EventLog, read_events
-from simulator.fleet import Fleet
-from simulator.ledger import LedgerWriter
-from simulator.scenario import RunInfo, Scenario
+from simulator.events import read_events
+from tests.report.shared import HOSTILE, INFO, SCENARIO, drawn, opened, write_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-T0 = 1_700_000_000_000
-HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=alert(1)>'
-SCENARIO = Scenario.model_validate(
-    {
-        "name": "shown",
-        "description": HOSTILE,
-        "fleet": {
-            "devices": 10,
-            "classes": [
-                {"name": "a", "share": 1, "signals": {"t": {"model": "constant", "value": 1}}}
-            ],
-        },
-        "rate": [{"shape": "constant", "rate": "10/s", "duration": "10s"}],
-        "faults": [
-            {"name": "hot", "kind": "overheat", "signal": "t", "offset": 1, "share": 1,
-             "start": "2s", "duration": "3s", "alarm": "critical-readings"}
-        ],
-    }
-)  # fmt: skip
-INFO = RunInfo("r-shown", T0, "local", "t", "kinesis", (0, 10))
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    SCENARIO.save(tmp_path / "scenario.yaml", INFO)
-    fleet = Fleet(SCENARIO, INFO)
-    with LedgerWriter(tmp_path, fleet) as writer:
-        writer.release(100)
-        for block in fleet.blocks():
-            batch = batch_of(fleet, block, [b""] * len(block))
-            rows = batch.rows
-            rows["scheduled_ns"] = T0 * 1_000_000 + rows["k"] * 100_000_000
-            rows["sent_ns"] = rows["scheduled_ns"] + 5_000_000
-            rows["acked_ns"] = rows["scheduled_ns"] + 12_000_000
-            rows["outcome"], rows["attempts"] = ACKED, 1
-            batch.shards = [f"shardId-{k % 4:012d}" for k in rows["k"]]
-            batch.sequence_numbers = [str(k) for k in rows["k"]]
-            writer.record(batch)
-    log = EventLog(tmp_path)
-    alarm = {"alarm": "critical-readings", "message_id": "1"}
-    log.add("alarm", t_ms=T0 + 4000, state="ALARM", **alarm)
-    log.add("alarm", t_ms=T0 + 9000, state="OK", **{**alarm, "message_id": "2"})
-    log.add("alarm", t_ms=T0 + 9500, state="ALARM", alarm="iterator-age", message_id="3")
-    (tmp_path / "quarantine.jsonl").write_text(
-        '{"message_id": "a", "reason": "not_json"}\n{"message_id": "b", "reason": "not_json"}\n'
-    )
-    lag = {"p50": 5.0, "p99": 5.0, "max": 5.0}
-    Verdict(
-        run_id=INFO.id, verdict="fail", target="local", environment="t", scenario="shown",
-        devices=10, complete=True, sent=100, acked=100, failed=0, unknown=0,
-        landed={"timeseries": Landed(unique=99, lost=1), "archive": Landed(unique=100)},
-        refused=Refused(expected=2, quarantined=2),
-        landing_latency_ms={"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0},
-        rate=Rate(10.0, 10.0, 0.0, lag),
-        alarms=[AlarmOutcome("critical-readings", expected=True, fired_after_s=2.0,
-                             recovered_after_s=4.0, ok=True)],
-        checks=[Check("timeseries.lost", ok=False, detail="1 lost")], notes=["a note"],
-    ).save(tmp_path)  # fmt: skip
-    exceptions.save(
-        tmp_path,
-        [
-            Amiss("timeseries", "lost", "dev-000003", 4, "", T0, {"t": 1.0}, "acked", "hot",
-                  "shardId-000000000002", "43"),
-            Amiss("archive", "phantom", "", -1, HOSTILE),
-        ],
-    )  # fmt: skip
-    return tmp_path
+    return write_run(tmp_path)
 
 
 def test_series_hold_every_reading_in_the_second_it_belongs_to(folder: Path) -> None:
@@ -143,6 +66,10 @@ def test_the_page_says_what_the_verdict_says_and_refers_to_nothing_outside(folde
         "r-shown",
         "a note",
         "not_json",
+        "1,234 ms",
+        "dev-000007",
+        "4,321 ms",
+        "+2,990 to +3,010 ms ahead of the simulator",
     ):
         assert text in page
     without_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
@@ -154,37 +81,26 @@ def escaped(text: str) -> str:
     return str(escape(text))
 
 
+def test_a_run_of_before_there_were_landings_has_its_report(folder: Path) -> None:
+    (folder / "landings.parquet").unlink()
+    bare = replace(read_verdict(folder), latency_ms={}, slowest=[], order={}, clocks=[])
+    bare.save(folder)
+    page = write_report(folder).read_text()
+    for element in ("landing", "slowest", "times"):
+        assert f'id="{element}"' not in page
+
+
 def test_a_run_without_a_verdict_has_no_report(folder: Path) -> None:
     (folder / "verdict.json").unlink()
     with pytest.raises(UsageError, match="has no verdict"):
         write_report(folder)
 
 
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-    if not found:
-        pytest.skip("no chromium on the path: the page cannot be opened in a browser")
-    return found
-
-
-def opened(path: Path, *more: str) -> str:
-    """The page's DOM after a real browser, without a network, has run its scripts."""
-    done = subprocess.run(
-        [chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,2000",
-         "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=10000", "--dump-dom",
-         *more, path.as_uri()],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    return done.stdout
-
-
 def test_a_browser_draws_every_figure_and_runs_nothing_that_was_smuggled_in(folder: Path) -> None:
-    dom = opened(write_report(folder))
+    dom, _ = opened(write_report(folder))
     assert 'data-drawn="true"' in dom
-    for figure in ("rate", "timeline", "latency", "heat", "shards", "shardload"):
-        body: Any = re.search(rf'<div id="{figure}"[^>]*>(.*?)</section>', dom, re.DOTALL)
-        assert body is not None
-        assert 'class="main-svg"' in body.group(1)
+    for figure in ("rate", "timeline", "latency", "landing", "heat", "shards", "shardload"):
+        assert drawn(dom, figure)
     assert "<title>r-shown: fail</title>" in dom
     assert "owned</title>" not in dom
 
@@ -192,18 +108,11 @@ def test_a_browser_draws_every_figure_and_runs_nothing_that_was_smuggled_in(fold
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_browser_has_nothing_to_complain_of_in_light_or_dark(folder: Path, scheme: str) -> None:
     """The page says what it drew with; the console must hold no error, the policy's among them."""
-    path = write_report(folder)
-    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
-    done = subprocess.run(
-        [chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,2000",
-         "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=10000", "--dump-dom",
-         "--enable-logging=stderr", "--v=0", *dark, path.as_uri()],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    assert re.findall(r".*CONSOLE.*", done.stderr) == []
-    assert f'data-theme="{scheme}"' in done.stdout
+    dom, console = opened(write_report(folder), scheme=scheme)
+    assert console == []
+    assert f'data-theme="{scheme}"' in dom
     text = {"light": "rgb(31, 41, 55)", "dark": "rgb(229, 233, 239)"}[scheme]
-    assert text in done.stdout
+    assert text in dom
 
 
 def test_junit_tells_each_check_and_survives_what_devices_send(folder: Path) -> None:
@@ -226,6 +135,7 @@ def test_markdown_says_what_failed_first_and_no_text_of_a_device_is_markup(folde
     assert page.startswith("## fleetcast: fail\n")
     assert "- **timeseries.lost**: 1 lost" in page
     assert "| timeseries | 99 | 1 | 0 | 0 | 0 | 0 |" in page
+    assert "| archive, from ack | 1,234 ms | 1,234 ms | 1,234 ms | 1,234 ms |" in page
     assert "| critical-readings | 2.0 s | 4.0 s | yes | yes |" in page
     assert "| timeseries | lost | dev-000003 | 4 | shardId-000000000002 |  |" in page
     assert "<" not in page

@@ -273,6 +273,7 @@ def test_the_slices_of_several_processes_make_one_ledger(started, run_of):
         (plan["k"], plan["device"]) for plan in planned(scenario, second, 30)
     ]
     assert len(told) == 230
+    assert ledger.slices(folder) == [(0, 20), (20, 50)]
 
 
 def test_a_folder_without_a_ledger_is_refused(tmp_path):

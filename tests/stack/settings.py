@@ -61,7 +61,7 @@ TAGS: dict[str, str] = {"team": "telemetry"}
 # They are what the environment is: another value is another environment, beside the first.
 IDENTITY = {"environment", "region"}
 # It makes or deletes resources of its own.
-OPTIONAL = {"probe_queue"}
+OPTIONAL = {"iot_log_level", "probe_queue"}
 
 
 def all_changed() -> dict[str, Any]:

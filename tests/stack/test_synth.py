@@ -93,6 +93,7 @@ def test_the_stack_has_a_resource_of_every_kind_that_the_pipeline_needs(
         "aws_secretsmanager_secret", "aws_sns_topic", "aws_sqs_queue", "aws_iam_role",
         "aws_cloudwatch_metric_alarm", "aws_cloudwatch_dashboard", "aws_cloudwatch_log_group",
         "aws_iot_thing_type", "aws_iot_thing_group", "aws_iot_policy", "aws_iot_topic_rule",
+        "aws_iot_provisioning_template",
     }  # fmt: skip
     assert only(stack, "aws_kinesis_stream")["shard_count"] == 10
     assert set(stack["output"]["alarms"]["value"]) == set(ALARM_NAMES)
@@ -135,8 +136,8 @@ def test_roles_are_allowed_single_actions_on_single_resources(stack: dict[str, A
         for statement in statements(given["policy"]):
             actions, targets = as_list(statement["Action"]), as_list(statement["Resource"])
             assert not [a for a in actions if a == "*" or a.endswith(":*")], name
-            # Timestream's DescribeEndpoints knows no resource.
-            if actions != ["timestream:DescribeEndpoints"]:
+            # These know no resource.
+            if actions not in (["timestream:DescribeEndpoints"], ["iot:AttachThingPrincipal"]):
                 assert "*" not in targets, (name, statement)
 
 
@@ -148,6 +149,7 @@ def test_each_role_is_for_one_service(stack: dict[str, Any]) -> None:
     assert trusted == {
         "archive-role": [{"Service": "firehose.amazonaws.com"}],
         "processor-role": [{"Service": "lambda.amazonaws.com"}],
+        "provisioning-role": [{"Service": "iot.amazonaws.com"}],
         "topic-rule-role": [{"Service": "iot.amazonaws.com"}],
     }
 
@@ -204,8 +206,8 @@ def test_the_processor_is_a_prepared_zip_with_its_hash(
 def test_expressions_of_iot_are_no_expressions_of_terraform(stack: dict[str, Any]) -> None:
     rule = only(stack, "aws_iot_topic_rule")
     assert block(rule["kinesis"])["partition_key"] == "$${topic(2)}"
-    for policy in stack["resource"]["aws_iot_policy"].values():
-        connect, publish = statements(policy["policy"])
+    for name in ("device-policy", "gateway-policy"):
+        connect, publish = statements(stack["resource"]["aws_iot_policy"][name]["policy"])
         assert as_list(connect["Resource"])[0].endswith(
             ":client/$${iot:Connection.Thing.ThingName}"
         )
@@ -245,3 +247,37 @@ def test_longest_names_are_within_the_limits_of_aws(
         account = "${data.aws_caller_identity.account.account_id}"
         longest = len(name.replace(account, "123456789012"))
         assert longest <= limits.get(address.partition(".")[0], 128), address
+
+
+def test_a_claim_may_ask_to_be_provisioned_and_nothing_else(stack: dict[str, Any]) -> None:
+    claim = statements(stack["resource"]["aws_iot_policy"]["claim-policy"]["policy"])
+    allowed = {
+        as_list(s["Action"])[0]: [r.partition("account_id}:")[2] for r in as_list(s["Resource"])]
+        for s in claim
+    }
+    ask = "$aws/certificates/create-from-csr/json"
+    register = "$aws/provisioning-templates/fleetcast-fleet-tst/provision/json"
+    answers = [
+        f"{topic}/{which}" for topic in (ask, register) for which in ("accepted", "rejected")
+    ]
+    assert allowed == {
+        "iot:Connect": ["client/fleetcast-claim-*-tst"],
+        "iot:Publish": [f"topic/{ask}", f"topic/{register}"],
+        "iot:Receive": [f"topic/{answer}" for answer in answers],
+        "iot:Subscribe": [f"topicfilter/{answer}" for answer in answers],
+    }
+
+
+def test_iot_core_logs_only_if_it_is_asked_to_as_that_is_of_the_whole_account(
+    stack: dict[str, Any], synthesized: Callable[..., Path]
+) -> None:
+    assert "aws_iot_logging_options" not in stack["resource"]
+    logging = json.loads((synthesized("logs", iot_log_level="WARN") / "cdk.tf.json").read_text())
+    assert only(logging, "aws_iot_logging_options") == {
+        "default_log_level": "WARN", "role_arn": "${aws_iam_role.iot-logs-role.arn}",
+    }  # fmt: skip
+    grants = statements(
+        logging["resource"]["aws_iam_role_policy"]["iot-logs-role-policy"]["policy"]
+    )
+    where = {r.partition("account_id}:")[2] for s in grants for r in as_list(s["Resource"])}
+    assert where == {"log-group:AWSIotLogsV2", "log-group:AWSIotLogsV2:*"}

@@ -118,10 +118,14 @@ class Environments:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def environments(target: Target) -> AsyncIterator[Environments]:
     """Both applied at the same time, since most of it is waiting."""
-    one, two = (
-        Environment(StackConfig.for_target("local", name, region=target.region), target, options)
-        for name, options in (("one", AwsOptions()), ("two", AwsOptions(state_bucket=STATES)))
-    )
+
+    def environment(name: str, options: AwsOptions, **settings: Any) -> Environment:
+        config = StackConfig.for_target("local", name, region=target.region, **settings)
+        return Environment(config, target, options)
+
+    # Logging is a setting of the account: no two environments can have it.
+    one = environment("one", AwsOptions(), iot_log_level="ERROR")
+    two = environment("two", AwsOptions(state_bucket=STATES))
     in_the_way = f"/aws/lambda/{Names('two').function}"
     async with target.client("logs") as logs:
         await logs.create_log_group(logGroupName=in_the_way)

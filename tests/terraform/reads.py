@@ -22,7 +22,7 @@ from stack.names import Names
 if TYPE_CHECKING:
     from fleetcast.target import Target
 
-ROLES = ("archive", "processor", "topic-rule")
+ROLES = ("archive", "iot-logs", "processor", "provisioning", "topic-rule")
 QUEUES = ("failures", "probe", "quarantine", "rule-errors")
 BUCKET_READS = (
     "get_bucket_accelerate_configuration", "get_bucket_acl", "get_bucket_cors",
@@ -127,6 +127,14 @@ def calls(environment: str, found: dict[str, str]) -> list[Call]:
                 "resourceArn": arn("iot", f"thinggroup/{name('devices')}"),
             },
         ),
+        ("iot", "get_policy", {"policyName": name("claim")}),
+        ("iot", "get_v2_logging_options", {}),
+        ("iot", "describe_provisioning_template", {"templateName": name.template}),
+        (
+            "iot",
+            "list_tags_for_resource",
+            {"resourceArn": arn("iot", f"provisioningtemplate/{name.template}")},
+        ),
         ("iot", "get_topic_rule", {"ruleName": rule}),
         ("iot", "list_tags_for_resource", {"resourceArn": arn("iot", f"rule/{rule}")}),
         ("cloudwatch", "get_dashboard", {"DashboardName": name("telemetry")}),
@@ -201,6 +209,8 @@ LISTS = (
     ("iam", "list_policies", "Policies", "PolicyName"),
     ("iam", "list_users", "Users", "UserName"),
     ("iot", "list_policies", "policies", "policyName"),
+    ("iot", "list_provisioning_templates", "templates", "templateName"),
+    ("iot", "list_thing_groups", "thingGroups", "groupName"),
     ("iot", "list_thing_types", "thingTypes", "thingTypeName"),
     ("iot", "list_things", "things", "thingName"),
     ("iot", "list_topic_rules", "rules", "ruleName"),

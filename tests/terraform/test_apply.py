@@ -71,7 +71,9 @@ async def test_both_engines_leave_the_same_behind_and_plan_the_same_changes(
     environments: Environments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = environments.one
-    changed = StackConfig.for_target("local", "one", **all_changed(), tags=TAGS)
+    changed = StackConfig.for_target(
+        "local", "one", **all_changed(), tags=TAGS, iot_log_level=one.config.iot_log_level
+    )
     planned = await changes(changed, one.target, "terraform")
     async with Account(one.target) as account:
         after_terraform = await account.everything("one")

@@ -118,13 +118,20 @@ class Cloud:
         self.clients = clients
 
     async def write_rows(self, run: Run, rows: Iterable[TrueRow], **changes: Any) -> None:
-        """Rows as the processor writes them; `changes` replace fields of each."""
+        """Rows as the processor writes them; `changes` replace fields of each.
+
+        `arrived_ms` and `processed_ms` may be functions of a row.
+        """
         processed_ms = changes.pop("processed_ms", int(time.time() * 1000))
         extra = changes.pop("extra", {})
+        arrived_ms = changes.pop("arrived_ms", None)
         records = []
         for true in rows:
             row = replace(true, **changes)
-            measures = [("seq", "BIGINT", row.seq), ("processed_ms", "BIGINT", processed_ms)]
+            measures = [("seq", "BIGINT", row.seq)]
+            for name, at in (("processed_ms", processed_ms), ("arrived_ms", arrived_ms)):
+                if at is not None:
+                    measures.append((name, "BIGINT", at(row) if callable(at) else at))
             measures += [(n, "DOUBLE", repr(v)) for n, v in {**row.signals, **extra}.items()]
             dimensions = {
                 "device": row.device, "class": row.kind, "site": row.site, "run": run.info.id

@@ -15,9 +15,12 @@ from fleetcast.verify.check import judge
 from fleetcast.verify.truth import MODULUS, SEQ_MODULUS, Truth, checksums
 from fleetcast.verify.verdict import (
     AlarmOutcome,
+    Clock,
     Landed,
+    Order,
     Rate,
     Refused,
+    SlowDevice,
     Verdict,
     read_verdict,
 )
@@ -44,6 +47,8 @@ def failing(expect: dict[str, Any] | None = None, **found: Any) -> list[str]:
         "rate": Rate(100.0, 99.5, -0.5, LAG),
         "alarms": [],
         "probed": True,
+        "archive_latency_ms": {"p50": 10.0, "p95": 20.0, "p99": 9000.0, "max": 9000.0},
+        "order": {"stream": Order(compared=10, out_of_order=2, devices=1)},
     }
     checks = judge(Expectations.model_validate(expect or {}), **{**perfect, **found})
     return [check.name for check in checks if not check.ok]
@@ -102,6 +107,18 @@ def test_landing_latency_is_judged_where_it_is_asked_and_nothing_landed_fails() 
     ]
 
 
+def test_the_archive_and_the_order_are_judged_where_they_are_asked_for() -> None:
+    assert failing({"archive_latency_p99": "9s", "out_of_order": 2}) == []
+    assert failing({"archive_latency_p95": "19ms", "archive_latency_p99": "8s"}) == [
+        "archive_latency_p95",
+        "archive_latency",
+    ]
+    assert failing({"archive_latency_p50": "1h"}, archive_latency_ms={}) == ["archive_latency_p50"]
+    assert failing({"out_of_order": 1}) == ["out_of_order"]
+    # A transport that tells no sequence numbers leaves the order open, which is not what is asked.
+    assert failing({"out_of_order": 10}, order={"sent": Order(10, 0, 0)}) == ["out_of_order"]
+
+
 def test_an_alarm_that_did_not_do_as_asked_fails() -> None:
     silent = AlarmOutcome(
         "critical-readings", expected=True, fired_after_s=None, recovered_after_s=None, ok=False
@@ -123,9 +140,19 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
         alarms=[AlarmOutcome("a", expected=True, fired_after_s=None, recovered_after_s=None,
                              ok=False)],
         checks=[], notes=["n"],
+        timed=2, latency_ms={"archive": {"from_ack": {"p50": 1.0}}},
+        slowest=[SlowDevice("dev-1", 2, None, 1.0, 2.0, 3.0, None)],
+        order={"sent": Order(2, 1, 1)}, clocks=[Clock(0, 3, 2, None, 1.0, 0.0)],
     )  # fmt: skip
     verdict.save(tmp_path)
     assert read_verdict(tmp_path) == verdict
+    # Verdicts of before there were times are read, too.
+    old = json.loads((tmp_path / "verdict.json").read_text())
+    for name in ("timed", "latency_ms", "slowest", "order", "clocks"):
+        del old[name]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "verdict.json").write_text(json.dumps(old))
+    assert read_verdict(tmp_path / "old").latency_ms == {}
     told = json.loads((tmp_path / "verdict.json").read_text())
     assert set(told["landed"]["archive"]) == {
         "unique", "duplicated", "lost", "phantom", "corrupted", "late"

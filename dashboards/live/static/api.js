@@ -8,10 +8,25 @@ export class Problem extends Error {
   }
 }
 
+// Comes with the page's address, in the part that no server is told, and is kept for this tab alone.
+let token = "";
+try { token = sessionStorage.getItem("token") ?? ""; } catch { /* not kept then */ }
+
+export function takeToken() {
+  const told = location.hash.match(/[#&]token=([\w-]+)/);
+  if (!told) return;
+  token = told[1];
+  try { sessionStorage.setItem("token", token); } catch { /* until the page is left */ }
+  // Out of sight of whoever looks over a shoulder, and of bookmarks.
+  history.replaceState(null, "", location.pathname + location.hash.replace(told[0], ""));
+}
+takeToken();
+
 export async function ask(path, { params = {}, body } = {}) {
   const query = new URLSearchParams(Object.entries(params).filter(([, v]) => v !== "" && v != null));
-  const options = body === undefined ? {} : {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+  const headers = { Authorization: `Bearer ${token}` };
+  const options = body === undefined ? { headers } : {
+    method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body),
   };
   let response;
   try {

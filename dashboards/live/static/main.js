@@ -1,6 +1,6 @@
 // Puts the page together: tabs, themes, and loops that ask for what is shown.
 import * as alarms from "./alarms.js";
-import { ask, Problem } from "./api.js";
+import { ask, Problem, takeToken } from "./api.js";
 import * as board from "./board.js";
 import { $, clock, make, stored } from "./dom.js";
 import * as fleet from "./fleet.js";
@@ -128,7 +128,7 @@ function begin() {
     const to = { ArrowRight: here + 1, ArrowLeft: here - 1 + TABS.length, Home: 0, End: TABS.length - 1 }[event.key];
     if (to !== undefined) { event.preventDefault(); open(TABS[to % TABS.length], true); }
   });
-  addEventListener("hashchange", () => { if (TABS.includes(location.hash.slice(1))) open(location.hash.slice(1)); });
+  addEventListener("hashchange", () => { takeToken(); if (TABS.includes(location.hash.slice(1))) open(location.hash.slice(1)); });
   $("range").addEventListener("change", () => { rangeGiven = $("range").value; stored.set("range", rangeGiven); again.board(); });
   $("boards").addEventListener("change", again.board);
   $("pause").addEventListener("click", () => {

@@ -130,27 +130,20 @@ function draw(now) {
   context.textBaseline = "top";
   const wall = Date.now() + skew;
   let moving = false;
-  // Cells that look alike are one path: a thousand fills a frame would be too many.
-  const alike = new Map();
   context.fillStyle = colours.text;
+  for (const one of placed) if (one.label) context.fillText(one.site, 0, one.y, LABEL - 8);
+  // Squares, each filled by itself: round corners, or many cells in one path, take the browser five times as long.
   for (const one of placed) {
-    if (one.label) context.fillText(one.site, 0, one.y, LABEL - 8);
     const age = wall - one.at_ms;
     const colour = age <= FRESH_MS ? colours.fresh : age <= QUIET_MS ? colours.quiet : colours.silent;
     const flash = one.flashed && !still.matches ? Math.max(0, 1 - (now - one.flashed) / FLASH_MS) : 0;
     if (flash) moving = true;
     // Fades while it ages, so that a beat is seen; a reading makes it whole again.
     const alpha = age <= FRESH_MS ? 1 - 0.55 * Math.min(1, age / FRESH_MS) * (1 - flash) : 1;
-    const key = `${colour} ${Math.round(alpha * 16)}`;
-    let path = alike.get(key);
-    if (!path) alike.set(key, (path = { colour, alpha: Math.round(alpha * 16) / 16, cells: new Path2D() }));
     const grow = flash * 1.5;
-    path.cells.roundRect(one.x - grow, one.y - grow, one.width + 2 * grow, CELL + 2 * grow, 3.5);
-  }
-  for (const { colour, alpha, cells } of alike.values()) {
     context.fillStyle = colour;
     context.globalAlpha = alpha;
-    context.fill(cells);
+    context.fillRect(one.x - grow, one.y - grow, one.width + 2 * grow, CELL + 2 * grow);
   }
   context.globalAlpha = 1;
   const here = placed[chosen];

@@ -17,7 +17,7 @@ function row(run) {
   return make("tr", { "data-run": run.id }, make("td", {}, run.id), make("td", {}, moment(run.started_ms)), make("td", {}, run.state),
     make("td", { class: "n" }, number(run.sent)), make("td", { class: `n${run.failed ? " fail" : ""}` }, number(run.failed)),
     make("td", { class: run.verdict, title: run.failed_checks.join(", ") }, run.verdict || "not verified"),
-    make("td", {}, run.report ? make("a", { href: `/runs/${encodeURIComponent(run.id)}/report.html`, target: "_blank", rel: "noopener" }, "Report", make("span", { class: "unseen" }, ` of ${run.id}`)) : ""));
+    make("td", {}, run.report ? make("a", { href: run.report, target: "_blank", rel: "noopener" }, "Report", make("span", { class: "unseen" }, ` of ${run.id}`)) : ""));
 }
 
 function current(run) {

@@ -1,4 +1,4 @@
-"""IoT Core: thing types, policies, topic rules."""
+"""IoT Core: thing types, policies, topic rules, provisioning templates, logging."""
 
 from __future__ import annotations
 
@@ -179,7 +179,101 @@ async def _delete_group(clients: Clients, have: Mapping[str, Any]) -> None:
     await unless_gone(iot.delete_thing_group(thingGroupName=have["name"]))
 
 
+async def _create_template(clients: Clients, new: Arguments) -> dict[str, Any]:
+    iot, name = await clients("iot"), new["name"]
+    answer = await iot.create_provisioning_template(
+        templateName=name,
+        description=new.get("description", ""),
+        enabled=bool(new.get("enabled")),
+        provisioningRoleArn=new["provisioning_role_arn"],
+        templateBody=new["template_body"],
+        tags=tag_list(new),
+    )
+    return {"id": name, "name": name, "arn": answer["templateArn"]}
+
+
+async def _read_template(clients: Clients, have: Mapping[str, Any]) -> bool:
+    iot = await clients("iot")
+    return await exists(iot.describe_provisioning_template(templateName=have["name"]))
+
+
+async def _update_template(
+    clients: Clients, have: Mapping[str, Any], old: Arguments, new: Arguments
+) -> dict[str, Any]:
+    iot, name = await clients("iot"), have["name"]
+    if old["template_body"] != new["template_body"]:
+        listed = await iot.list_provisioning_template_versions(templateName=name)
+        others = [one["versionId"] for one in listed["versions"] if not one["isDefaultVersion"]]
+        # AWS keeps five.
+        for version in sorted(others)[: max(0, len(listed["versions"]) - 4)]:
+            await iot.delete_provisioning_template_version(templateName=name, versionId=version)
+        await iot.create_provisioning_template_version(
+            templateName=name, templateBody=new["template_body"], setAsDefault=True
+        )
+    await iot.update_provisioning_template(
+        templateName=name,
+        description=new.get("description", ""),
+        enabled=bool(new.get("enabled")),
+        provisioningRoleArn=new["provisioning_role_arn"],
+    )
+    await _retag(iot, have["arn"], old, new)
+    return dict(have)
+
+
+async def _delete_template(clients: Clients, have: Mapping[str, Any]) -> None:
+    iot = await clients("iot")
+    await unless_gone(iot.delete_provisioning_template(templateName=have["name"]))
+
+
+async def _create_logging(clients: Clients, new: Arguments) -> dict[str, Any]:
+    iot = await clients("iot")
+    await iot.set_v2_logging_options(
+        roleArn=new["role_arn"],
+        defaultLogLevel=new["default_log_level"],
+        disableAllLogs=bool(new.get("disable_all_logs")),
+    )
+    # The setting is one of the whole account: it is known by the role that is ours.
+    return {"id": new["role_arn"], "role_arn": new["role_arn"]}
+
+
+async def _read_logging(clients: Clients, have: Mapping[str, Any]) -> bool:
+    iot = await clients("iot")
+    told = await iot.get_v2_logging_options()
+    return bool(told.get("roleArn") == have["role_arn"])
+
+
+async def _update_logging(
+    clients: Clients, have: Mapping[str, Any], _old: Arguments, new: Arguments
+) -> dict[str, Any]:
+    return {**have, **await _create_logging(clients, new)}
+
+
+async def _delete_logging(clients: Clients, have: Mapping[str, Any]) -> None:
+    """Logs no more; what somebody else has set meanwhile is left alone."""
+    if await _read_logging(clients, have):
+        iot = await clients("iot")
+        await iot.set_v2_logging_options(roleArn=have["role_arn"], disableAllLogs=True)
+
+
 TYPES = {
+    "aws_iot_logging_options": Resource(
+        schema=dict.fromkeys(("default_log_level", "disable_all_logs", "role_arn")),
+        create=_create_logging,
+        read=_read_logging,
+        update=_update_logging,
+        delete=_delete_logging,
+    ),
+    "aws_iot_provisioning_template": Resource(
+        schema=dict.fromkeys(
+            ("name", "description", "enabled", "provisioning_role_arn", "template_body", "tags")
+        ),
+        create=_create_template,
+        read=_read_template,
+        update=_update_template,
+        delete=_delete_template,
+        replace_on=frozenset({"name"}),
+        taggable=True,
+    ),
     "aws_iot_thing_group": Resource(
         schema=dict.fromkeys(("name", "tags")),
         create=_create_group,
