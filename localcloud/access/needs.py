@@ -160,8 +160,8 @@ class Needs:
         if operation == "CreateBatchLoadTask":
             database, table = body.get("TargetDatabaseName", ""), body.get("TargetTableName", "")
             target = self._arn("timestream", f"database/{database}/table/{table}")
-            actions = ("timestream:CreateBatchLoadTask", "timestream:WriteRecords")
-            return [Need(action, target) for action in actions]
+            needed = ("timestream:CreateBatchLoadTask", "timestream:WriteRecords")
+            return [Need(action, target) for action in needed]
         if operation == "CreateScheduledQuery":
             made = self._arn("timestream", f"scheduled-query/{body.get('Name', '')}")
             return [Need("timestream:CreateScheduledQuery", made)]
