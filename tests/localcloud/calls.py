@@ -122,6 +122,23 @@ CALLS_KINESIS: list[Row] = [
 ]  # fmt: skip
 
 T = {"DatabaseName": "conform", "TableName": "table"}
+
+
+def _stopped(was: dict[str, Any]) -> dict[str, Any]:
+    """The batch load's task, when S3 has stopped it."""
+    task, ends_s = was["CreateBatchLoadTask"], time.monotonic() + 30
+    while time.monotonic() < ends_s:
+        told = was["client"].describe_batch_load_task(**_of(task))["BatchLoadTaskDescription"]
+        if told["TaskStatus"] == "PROGRESS_STOPPED":
+            break
+        time.sleep(0.01)
+    return _of(task)
+
+
+def _of(task: dict[str, Any]) -> dict[str, Any]:
+    return {"TaskId": task["TaskId"]}
+
+
 CALLS_TIMESTREAM_WRITE: list[Row] = [
     ("DescribeEndpoints", {}),
     ("CreateDatabase", {"DatabaseName": "conform", "Tags": [{"Key": "a", "Value": "b"}]}),
@@ -165,6 +182,26 @@ CALLS_TIMESTREAM_WRITE: list[Row] = [
     ("TagResource", {"ResourceARN": TIMESTREAM + "conform", "Tags": [{"Key": "k", "Value": "v"}]}),
     ("ListTagsForResource", {"ResourceARN": TIMESTREAM + "conform"}),
     ("UntagResource", {"ResourceARN": TIMESTREAM + "conform", "TagKeys": ["k"]}),
+    (
+        "CreateBatchLoadTask",
+        {
+            "TargetDatabaseName": "conform", "TargetTableName": "table",
+            "DataSourceConfiguration": {
+                "DataSourceS3Configuration": {"BucketName": "conform", "ObjectKeyPrefix": "load/"},
+                "DataFormat": "CSV",
+            },
+            "DataModelConfiguration": {
+                "DataModel": {
+                    "TimeColumn": "at", "DimensionMappings": [{"SourceColumn": "d"}],
+                    "MixedMeasureMappings": [{"SourceColumn": "v", "MeasureValueType": "DOUBLE"}],
+                }
+            },
+            "ReportConfiguration": {"ReportS3Configuration": {"BucketName": "conform"}},
+        },
+    ),
+    ("ResumeBatchLoadTask", _stopped),
+    ("DescribeBatchLoadTask", lambda was: _of(was["CreateBatchLoadTask"])),
+    ("ListBatchLoadTasks", {"MaxResults": 1}),
 ]  # fmt: skip
 SELECT = 'SELECT * FROM "conform"."table"'
 
