@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError, UsageError
 from fleetcast.pipeline.model import path_of
 from fleetcast.pipeline.queues import queue_url
 from fleetcast.verify.archive import ArchivePlace, at_path
+from fleetcast.verify.mapped_series import Layout
 from fleetcast.verify.timeseries import name_of
 
 if TYPE_CHECKING:
@@ -161,11 +163,7 @@ async def _secret(client: Any, secret: str) -> str:
 
 async def _series(client: Any, series: TimeSeries) -> str:
     table = f"{name_of(series.database)}.{name_of(series.table)}"
-    types: dict[str, str] = {}
-    async for page in client.get_paginator("query").paginate(QueryString=f"DESCRIBE {table}"):
-        for row in page["Rows"]:
-            name, kind = (datum.get("ScalarValue", "") for datum in row["Data"][:2])
-            types[name] = kind.lower()
+    types = (await Layout.of(client, series)).types
     if not {name for name in types if not name.startswith("measure_value::")} - _ALWAYS:
         return f"{table}: holds nothing yet, so that its columns cannot be checked"
     for field, column in series.columns.names().items():
@@ -198,6 +196,8 @@ async def _archive(client: Any, archive: Archive) -> str:
         raise _WrongError(
             f"{where}: {key} is no GZIP ({error}): say how it is compressed"
         ) from error
+    except pa.ArrowInvalid as error:
+        raise _WrongError(f"{where}: {key} is no Parquet ({error}): say its format") from error
     if archive.fields is not None:
         _check_fields(key, lines, archive.fields)
     return f"{where}: {key} has {len(lines):,} lines that can be read"

@@ -207,10 +207,19 @@ class Fields(_Identity):
 
 
 class TimeSeries(_Model):
-    """A Timestream table with a row for each reading."""
+    """A Timestream table.
+
+    Attributes:
+        database: Its database.
+        table: Its name.
+        records: `multi` has a row for each reading; `single` one for each of its measures, whose
+            names then stand for columns.
+        columns: What lies where.
+    """
 
     database: Text
     table: Text
+    records: Literal["multi", "single"] = "multi"
     columns: Columns
 
 
@@ -221,7 +230,8 @@ class Archive(_Model):
         bucket: Where they lie.
         prefix: What their keys begin with. `%Y %m %d %H` are year, month, day and hour, UTC, of a
             record's arrival, as Firehose writes them.
-        format: `lines` are ended by line feeds; `json` are objects one after the other.
+        format: `lines` are ended by line feeds; `json` are objects one after the other; `parquet`
+            has a row for each reading, with fields.
         compression: `auto` goes by an object's first bytes and its name.
         fields: Where a line of the pipeline's own has what tells the reading. Without it each
             line is the payload as it was sent, and is compared as bytes.
@@ -229,9 +239,17 @@ class Archive(_Model):
 
     bucket: Text
     prefix: str = ""
-    format: Literal["lines", "json"] = "lines"
+    format: Literal["lines", "json", "parquet"] = "lines"
     compression: Literal["auto", "gzip", "none"] = "auto"
     fields: Fields | None = None
+
+    @model_validator(mode="after")
+    def _rows(self) -> Self:
+        if self.format == "parquet" and self.fields is None:
+            raise ValueError("fields: is missing: the rows of Parquet are no payloads")
+        if self.format == "parquet" and self.compression == "gzip":
+            raise ValueError("compression: Parquet is compressed within: leave it out")
+        return self
 
     @field_validator("prefix")
     @classmethod

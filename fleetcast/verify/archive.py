@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import io
 import json
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fleetcast.verify.exceptions import MOST, Exceptions
@@ -46,13 +50,13 @@ class ArchivePlace:
     Attributes:
         bucket: The bucket.
         prefix: What keys begin with; `%Y %m %d %H` are the hour in which records arrived, UTC.
-        format: `lines`, or `json`: objects one after the other.
+        format: `lines`, or `json`: objects one after the other; or `parquet`.
         compression: `auto`, `gzip` or `none`.
     """
 
     bucket: str
     prefix: str
-    format: Literal["lines", "json"] = "lines"
+    format: Literal["lines", "json", "parquet"] = "lines"
     compression: Literal["auto", "gzip", "none"] = "auto"
 
     @classmethod
@@ -72,11 +76,15 @@ class ArchivePlace:
         return list(found)
 
     def unpacked(self, key: str, body: bytes) -> bytes:
-        """The content of an object.
+        """The content of an object; of Parquet, a line of JSON for each row.
 
         Raises:
             zlib.error: it should be GZIP, by its name, its beginning or what is said, and is not.
+            ArrowInvalid: it should be Parquet, and is not.
         """
+        if self.format == "parquet":
+            rows = pq.read_table(io.BytesIO(body)).to_pylist()
+            return b"\n".join(orjson.dumps(row, default=str) for row in rows)
         if self.compression == "none":
             return body
         return gunzip(body) if self.compression == "gzip" else unpacked(key, body)
@@ -84,7 +92,7 @@ class ArchivePlace:
     def pieces(self, content: bytes) -> list[bytes]:
         """The lines of an object's content, or its JSON objects; what is none ends at the next."""
         lines = [line for line in content.split(b"\n") if line.strip()]
-        if self.format == "lines":
+        if self.format != "json":
             return lines
         return [piece for line in lines for piece in _json_pieces(line)]
 
@@ -106,7 +114,7 @@ class ArchiveReader:
             it is in none.
         overtaken: Which readings stand in their object behind a later one of their device.
         foreign: Lines of other runs, or of nobody.
-        unreadable: Keys of objects that are no GZIP, with the reason.
+        unreadable: Keys of objects that are no GZIP or no Parquet, with the reason.
     """
 
     def __init__(self, client: Any, where: ArchivePlace, truth: Truth, deadline_ms: int) -> None:
@@ -160,7 +168,7 @@ class ArchiveReader:
     def _take(self, key: str, written_s: int, body: bytes) -> None:
         try:
             content = self._where.unpacked(key, body)
-        except zlib.error as error:
+        except (zlib.error, pa.ArrowInvalid) as error:
             self.unreadable[key] = str(error)
             return
         known = self._known(self._where.pieces(content))

@@ -5,10 +5,11 @@ So the comparison is the same, and Timestream computes the same totals, over a s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fleetcast.pipeline.model import UNIT_MS
-from fleetcast.verify.timeseries import TimeSeriesReader, name_of, text_of
+from fleetcast.verify.timeseries import TimeSeriesReader, name_of, rows_of, text_of
 from simulator.fleet import DEVICE_PREFIX
 
 if TYPE_CHECKING:
@@ -16,6 +17,45 @@ if TYPE_CHECKING:
 
     from fleetcast.pipeline.model import TimeSeries
     from fleetcast.verify.truth import Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A table as its readings are asked for.
+
+    Attributes:
+        sql: What stands behind FROM.
+        types: Columns to their types, in lower case; dimensions alone before anything was written.
+    """
+
+    sql: str
+    types: dict[str, str]
+
+    @classmethod
+    async def of(cls, client: Any, place: TimeSeries) -> Layout:
+        """The layout of a pipeline's table; one with a row for each measure gets one for each reading.
+
+        Args:
+            client: A `timestream-query` client.
+            place: The table.
+        """
+        table = f"{name_of(place.database)}.{name_of(place.table)}"
+        told = [row async for row in rows_of(client, f"DESCRIBE {table}")]
+        if place.records == "multi":
+            return cls(table, {str(row[0]): str(row[1]).lower() for row in told})
+        keys = [str(row[0]) for row in told if row[2] == "DIMENSION"]
+        types = {"time": "timestamp", **dict.fromkeys(keys, "varchar")}
+        wanted = set(place.columns.names().values()) - types.keys()
+        chosen = [name_of(key) for key in ("time", *keys)]
+        columns = list(chosen)
+        async for row in rows_of(client, f"SHOW MEASURES FROM {table}"):
+            name, kind = str(row[0]), str(row[1]).lower()
+            if name in wanted and kind != "multi":
+                types[name] = kind
+                value = f"CASE WHEN measure_name = {text_of(name)} THEN measure_value::{kind} END"
+                columns.append(f"max({value}) AS {name_of(name)}")
+        sql = f"SELECT {', '.join(columns)} FROM {table} GROUP BY {', '.join(chosen)}"  # noqa: S608
+        return cls(f"({sql})", types)
 
 
 class MappedSeriesReader(TimeSeriesReader):
@@ -35,7 +75,6 @@ class MappedSeriesReader(TimeSeriesReader):
         self._forms = place.columns.forms()
         self._run = truth.run
         self._end_ms = truth.run.start_ms + round(truth.scenario.profile.duration_s * 1000)
-        self._of = f"{name_of(place.database)}.{name_of(place.table)}"
         self._table = ""
         self.strangers = "run" not in self._names
         # The subquery has chosen the run's rows; where there is no run, real devices are beside ours.
@@ -70,21 +109,16 @@ class MappedSeriesReader(TimeSeriesReader):
         """See `TimeSeriesReader`; empty where the table does not keep both times."""
         return await super().latency_ms() if self.timed else {}
 
-    async def columns(self) -> dict[str, str]:
-        """The table's own columns with their types; empty before anything was written."""
-        return {
-            str(row[0]): str(row[1]).lower() async for row in self._rows(f"DESCRIBE {self._of}")
-        }
-
     async def _columns(self) -> set[str]:
         """Which of our columns the table can answer; none before it has what tells readings."""
-        types = await self.columns()
+        layout = await Layout.of(self._client, self._place)
+        types = layout.types
         needed = [
             place for field, place in self._names.items() if field in {"device", "sequence", "run"}
         ]
         if not all(place in types for place in needed):
             return set()
-        self._table = self._subquery(types)
+        self._table = self._subquery(layout)
         measures = self._place.columns.measures
         there = {signal for signal, column in measures.items() if column in types}
         return {"run", "device", "class", "site", "seq", "processed_ms", *there}
@@ -94,7 +128,8 @@ class MappedSeriesReader(TimeSeriesReader):
         del columns, signals
         return []
 
-    def _subquery(self, types: dict[str, str]) -> str:
+    def _subquery(self, layout: Layout) -> str:
+        types = layout.types
         ms = self._millis("time", types)
         columns = {
             # A row without a device is a stranger's.
@@ -109,7 +144,7 @@ class MappedSeriesReader(TimeSeriesReader):
             if column in types:
                 columns[signal] = f"TRY_CAST({name_of(column)} AS DOUBLE)"
         selected = ", ".join(f"{sql} AS {name_of(name)}" for name, sql in columns.items())
-        return f"(SELECT {selected} FROM {self._of} WHERE {self._chosen(ms, types)})"  # noqa: S608
+        return f"(SELECT {selected} FROM {layout.sql} WHERE {self._chosen(ms, types)})"  # noqa: S608
 
     def _chosen(self, ms: str, types: dict[str, str]) -> str:
         """Which rows are the run's."""

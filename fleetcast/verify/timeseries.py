@@ -208,10 +208,15 @@ class TimeSeriesReader:
         """The table's columns; Timestream learns them from what is written."""
         return {str(row[0]) async for row in self._rows(f"DESCRIBE {self._table}")}
 
-    async def _rows(self, sql: str) -> AsyncIterator[list[str | None]]:
-        async for page in self._client.get_paginator("query").paginate(QueryString=sql):
-            for row in page["Rows"]:
-                yield [datum.get("ScalarValue") for datum in row["Data"]]
+    def _rows(self, sql: str) -> AsyncIterator[list[str | None]]:
+        return rows_of(self._client, sql)
+
+
+async def rows_of(client: Any, sql: str) -> AsyncIterator[list[str | None]]:
+    """The rows that Timestream answers a query with, as texts."""
+    async for page in client.get_paginator("query").paginate(QueryString=sql):
+        for row in page["Rows"]:
+            yield [datum.get("ScalarValue") for datum in row["Data"]]
 
 
 async def reconcile(

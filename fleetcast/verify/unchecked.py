@@ -19,6 +19,7 @@ def not_checked(pipeline: Pipeline, truth: Truth) -> Iterator[NotChecked]:
     """What the pipeline does not have, or its file does not name."""
     if pipeline.timeseries is None:
         yield NotChecked("timeseries", "the pipeline's file names no table")
+        yield NotChecked("landing_latency", "the pipeline's file names no table")
     else:
         columns = pipeline.timeseries.columns
         yield from _content("timeseries.content", columns, _CONTENT, truth)

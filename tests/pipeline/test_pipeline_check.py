@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import re
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -154,6 +156,28 @@ async def test_what_is_missing_is_told_and_the_rest_is_looked_at_all_the_same(
     assert said in detail
     assert "\n" not in detail
     assert {state for state, _ in told.values()} == {"ok"}
+
+
+async def test_it_needs_only_what_the_page_says_and_tells_what_is_denied(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "bring-your-own.md"
+    policy = re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)[0]
+    async with target.client("iam") as iam:
+        await iam.create_user(UserName="checker")
+        made = (await iam.create_access_key(UserName="checker"))["AccessKey"]
+        for allowed, wrong in (
+            (policy, {}),
+            (policy.replace("s3:ListBucket", "s3:ListAllMyBuckets"), {"archive"}),
+            (policy.replace("kinesis:DescribeStreamSummary", "kinesis:ListStreams"), {"stream"}),
+        ):
+            await iam.put_user_policy(UserName="checker", PolicyName="may", PolicyDocument=allowed)
+            with monkeypatch.context() as patch:
+                patch.setattr("fleetcast.target.LOCAL_ACCESS_KEY", made["AccessKeyId"])
+                patch.setattr("fleetcast.target.LOCAL_SECRET_KEY", made["SecretAccessKey"])
+                told = await looked_at(target)
+            assert {name for name, (state, _) in told.items() if state != "ok"} == set(wrong)
+            assert all("AccessDenied" in told[name][1] for name in wrong)
 
 
 async def test_what_the_file_does_not_name_is_said_and_is_no_failure(target: Target) -> None:

@@ -83,6 +83,12 @@ def test_an_arn_tells_the_stream_and_its_region(tmp_path: Path) -> None:
             {"archive": {"bucket": "b", "fields": {"device": "a..b", "sequence": "n"}}},
             "archive.fields.device: 'a..b' is no path",
         ),
+        ({"archive": {"bucket": "b", "format": "parquet"}}, "archive.fields: is missing: the rows of"),
+        (
+            {"archive": {"bucket": "b", "format": "parquet", "compression": "gzip",
+                         "fields": {"device": "d", "time": "t"}}},
+            "archive.compression: Parquet is compressed within",
+        ),
         ({"timeseries": None, "archive": None}, "nothing could be verified"),
     ],
 )  # fmt: skip

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import gzip
+import io
 import json
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
@@ -195,6 +198,43 @@ async def test_an_id_that_holds_device_and_seq_tells_readings_in_both_stores(
     assert landed(verdict, "archive") == {"unique": len(rows) - 1, **CLEAN, "lost": 1}
 
 
+async def test_a_table_with_a_row_for_each_measure(
+    cloud: Any, make_run: Callable[..., Any], table: Table
+) -> None:
+    run = make_run()
+    rows = true_rows(run)
+    records = []
+    for r in rows[1:]:
+        told = {"no": r.seq, **{f"{name}_v": value for name, value in r.signals.items()}}
+        # One reading is half there.
+        for name, value in list(told.items())[: 1 if r is rows[5] else None]:
+            records.append(
+                {
+                    "Dimensions": [
+                        {"Name": "sensor", "Value": r.device},
+                        {"Name": "trial", "Value": run.info.id},
+                    ],
+                    "Time": str(r.ts_ms), "MeasureName": name, "MeasureValue": repr(value),
+                    "MeasureValueType": "BIGINT" if isinstance(value, int) else "DOUBLE",
+                }
+            )  # fmt: skip
+    for first in range(0, len(records), 100):
+        await cloud.clients["timestream-write"].write_records(
+            DatabaseName="fleet", TableName=table.name, Records=records[first : first + 100]
+        )
+    mapping = {
+        "device": "sensor", "sequence": "no", "run": "trial", "time": "time",
+        "measures": {name: f"{name}_v" for name in ("speed", "temperature", "charge")},
+    }  # fmt: skip
+    told = table.pipeline(**mapping).model_dump(mode="json", by_alias=True)
+    told["timeseries"]["records"] = "single"
+    verdict = await verified(run, Pipeline.model_validate(told), cloud)
+    planted = {"lost": 1, "corrupted": 1}
+    assert landed(verdict, "timeseries") == {"unique": len(rows) - 1, **CLEAN, **planted}
+    (half,) = [one for one in read(run.folder) if one.kind == "corrupted"]
+    assert (half.device, half.seq) == (rows[5].device, rows[5].seq)
+
+
 async def test_a_time_of_its_own_and_when_the_row_was_written(
     cloud: Any, make_run: Callable[..., Any], table: Table
 ) -> None:
@@ -303,6 +343,33 @@ async def test_lines_of_its_own_are_told_by_their_fields(
     assert landed(verdict, "archive") == {"unique": len(rows) - 1, **CLEAN, **planted}
     assert verdict.notes == ["8 lines of the archive are not of this run; not judged"]
     assert {one.name for one in verdict.not_checked} >= {"timeseries", "archive.content"}
+
+
+async def test_rows_of_parquet_are_told_by_their_fields(
+    cloud: Any, make_run: Callable[..., Any]
+) -> None:
+    run = make_run()
+    rows = true_rows(run)
+    columns = {
+        "d": [r.device for r in rows[1:]],
+        "at": pa.array([r.ts_ms for r in rows[1:]], pa.timestamp("ms")),
+        "m": [{"v": r.signals.get("speed")} for r in rows[1:]],
+    }
+    packed = io.BytesIO()
+    pq.write_table(pa.table(columns), packed)
+    prefix = f"own/{uuid.uuid4().hex}/"
+    s3 = cloud.clients["s3"]
+    await s3.put_object(Bucket="archive", Key=f"{prefix}a", Body=packed.getvalue())
+    await s3.put_object(Bucket="archive", Key=f"{prefix}b", Body=b"no Parquet")
+    archive = {
+        "bucket": "archive", "prefix": prefix, "format": "parquet",
+        "fields": {"device": "d", "time": "at", "measures": {"speed": "m.v"}},
+    }  # fmt: skip
+    verdict = await verified(run, pipeline_of(archive=archive), cloud)
+    assert landed(verdict, "archive") == {"unique": len(rows) - 1, **CLEAN, "lost": 1}
+    failed = {check.name: check.detail for check in verdict.checks if not check.ok}
+    assert failed.keys() == {"archive.lost", "archive.readable"}
+    assert f"1 objects, first {prefix}b: " in failed["archive.readable"]
 
 
 async def test_lines_without_a_run_are_told_by_time_and_real_devices_are_none_of_it(
