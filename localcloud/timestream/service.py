@@ -88,7 +88,7 @@ class TimestreamService:
                 f"{table.database}.{table.name}": self._store.tables[table.storage].count()
                 for table in self._catalog.tables()
             },
-            "unsupported": [],
+            "unsupported": ["account settings"],
         }
 
     def operations(self) -> frozenset[str]:
