@@ -225,13 +225,18 @@ class Fleet:
 
     def number(self, device: str, seq: int) -> int:
         """The number of a device's reading in the fleet; -1 where there is no such reading."""
+        index = self.device_number(device)
+        if index < 0 or seq < 0:
+            return -1
+        k = seq * self.scenario.fleet.devices + int(self._place_of[index])
+        return k if k < self.profile.total else -1
+
+    def device_number(self, device: str) -> int:
+        """The number of a device; -1 where the fleet has none of this name."""
         digits = device.removeprefix(DEVICE_PREFIX)
         devices = self.scenario.fleet.devices
         index = int(digits) if digits.isdecimal() and digits.isascii() else devices
-        if index >= devices or self.device_ids[index] != device or seq < 0:
-            return -1
-        k = seq * devices + int(self._place_of[index])
-        return k if k < self.profile.total else -1
+        return index if index < devices and self.device_ids[index] == device else -1
 
     def site_name(self, device: int) -> str:
         """The site of a device."""

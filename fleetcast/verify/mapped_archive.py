@@ -74,7 +74,7 @@ class FieldsArchiveReader(ArchiveReader):
         # What a pipeline makes of a broken payload that it takes is its own.
         same |= truth.refusal[found] > 0
         for index in np.flatnonzero(found < 0).tolist():
-            if "run" in self._paths or truth.number(devices[index], 0) >= 0:
+            if "run" in self._paths or truth.fleet.device_number(devices[index]) >= 0:
                 self._is_phantom(mine[index])
             else:
                 self.foreign += 1

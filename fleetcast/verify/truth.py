@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -271,17 +270,12 @@ class Truth:
             UsageError: the run has two readings of a device that are alike in this.
         """
         ordered, keys = self._by_time(kept)
-        known = self._device_numbers
-        device = np.array([known.get(name, -1) for name in devices], dtype=np.int64)
+        device = np.array([self.fleet.device_number(name) for name in devices], dtype=np.int64)
         wanted = device * _SPAN + np.clip(ts_ms - self._base_ms, 0, _SPAN - 1)
         if not len(keys):
             return np.full(len(wanted), -1, dtype=np.int64)
         at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.where((keys[at] == wanted) & (device >= 0), ordered[at], -1).astype(np.int64)
-
-    @cached_property
-    def _device_numbers(self) -> dict[str, int]:
-        return {name: number for number, name in enumerate(self.fleet.device_ids)}
 
     @property
     def _base_ms(self) -> int:

@@ -35,9 +35,9 @@ CLEAN = {"lost": 0, "duplicated": 0, "phantom": 0, "corrupted": 0, "late": 0}
 
 
 def pipeline_of(**parts: Any) -> Pipeline:
-    """A pipeline whose readings land within a second."""
+    """A pipeline whose readings land within seconds."""
     told = {
-        "name": "own", "region": "us-east-1", "stream": "s", "lands_within": "2s",
+        "name": "own", "region": "us-east-1", "stream": "s", "lands_within": "5s",
         "settles_after": "10ms", **parts,
     }  # fmt: skip
     return Pipeline.model_validate(told)
