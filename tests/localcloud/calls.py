@@ -435,6 +435,36 @@ TOPIC_RULE = {
         "actions": [{"republish": {"roleArn": ROLE, "topic": "other"}}],
     },
 }
+TEMPLATE_BODY = json.dumps(
+    {
+        "Resources": {
+            "certificate": {
+                "Type": "AWS::IoT::Certificate",
+                "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}},
+            }
+        }
+    }
+)
+TEMPLATE = {"templateName": "conform"}
+
+
+def _certificate(was: dict[str, Any]) -> str:
+    return str(was["CreateKeysAndCertificate"]["certificateArn"])
+
+
+def _attached(was: dict[str, Any]) -> dict[str, Any]:
+    return {"policyName": "conform", "target": _certificate(was)}
+
+
+def _held(was: dict[str, Any]) -> dict[str, Any]:
+    return {"thingName": "conform", "principal": _certificate(was)}
+
+
+def _identified(was: dict[str, Any]) -> dict[str, Any]:
+    return {"certificateId": was["CreateKeysAndCertificate"]["certificateId"]}
+
+
+# The policy and the group are made before.
 CALLS_IOT: list[Row] = [
     ("CreateCertificateFromCsr", lambda _: {"certificateSigningRequest": _csr()}),
     ("CreateKeysAndCertificate", {"setAsActive": True}),
@@ -443,6 +473,29 @@ CALLS_IOT: list[Row] = [
     ("DescribeEndpoint", {"endpointType": "iot:Data-ATS"}),
     ("SetV2LoggingOptions", {"roleArn": ROLE, "defaultLogLevel": "ERROR"}),
     ("GetV2LoggingOptions", {}),
+    ("CreateThing", {"thingName": "conform", "attributePayload": {"attributes": {"a": "1"}}}),
+    ("AttachPolicy", _attached),
+    ("ListAttachedPolicies", lambda was: {"target": _certificate(was)}),
+    ("AttachThingPrincipal", _held),
+    ("ListThingPrincipals", {"thingName": "conform"}),
+    ("AddThingToThingGroup", {"thingGroupName": "conform", "thingName": "conform"}),
+    ("UpdateCertificate", lambda was: {**_identified(was), "newStatus": "REVOKED"}),
+    ("DetachPolicy", _attached),
+    ("DetachThingPrincipal", _held),
+    ("DeleteCertificate", _identified),
+    ("DeleteThing", {"thingName": "conform"}),
+    (
+        "CreateProvisioningTemplate",
+        {**TEMPLATE, "templateBody": TEMPLATE_BODY, "provisioningRoleArn": ROLE},
+    ),
+    ("CreateProvisioningTemplateVersion", {**TEMPLATE, "templateBody": TEMPLATE_BODY}),
+    ("DescribeProvisioningTemplate", TEMPLATE),
+    ("DescribeProvisioningTemplateVersion", {**TEMPLATE, "versionId": 2}),
+    ("ListProvisioningTemplates", {}),
+    ("ListProvisioningTemplateVersions", TEMPLATE),
+    ("UpdateProvisioningTemplate", {**TEMPLATE, "enabled": True}),
+    ("DeleteProvisioningTemplateVersion", {**TEMPLATE, "versionId": 2}),
+    ("DeleteProvisioningTemplate", TEMPLATE),
 ]  # fmt: skip
 
 # By botocore's name of the service, in the order in which they are run.

@@ -49,6 +49,9 @@ def results(blocking_port: int, served: dict[str, list[str]]) -> Results:
     logs = _client(blocking_port, "logs")
     logs.create_log_group(logGroupName="conform")
     logs.create_log_stream(logGroupName="conform", logStreamName="one")
+    iot = _client(blocking_port, "iot")
+    iot.create_policy(policyName="conform", policyDocument='{"Version": "2012-10-17"}')
+    iot.create_thing_group(thingGroupName="conform")
     found: Results = {}
     for service, rows in CALLS:
         signing_name = SIGNING_NAMES.get(service, service)
