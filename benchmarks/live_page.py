@@ -39,13 +39,13 @@ ENVIRONMENT = "bench"
 DEVICES, SITES = 1_000, 20
 WATCHED_S = 30
 FRAME_MS = 1000 / 60
-CATEGORIES = ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline", "v8"]
+CATEGORIES = ["devtools.timeline", "disabled-by-default-devtools.timeline"]
 # Events of a trace that hold others; each has the time that is in none of those below it.
 KINDS = {
     "script": ("FunctionCall", "EvaluateScript", "FireAnimationFrame", "TimerFire", "RunMicrotasks"),
     "style and layout": ("UpdateLayoutTree", "Layout", "ParseHTML", "HitTest"),
     "painting": ("PrePaint", "Paint", "Layerize", "UpdateLayer", "Commit"),
-    "garbage collection": ("MinorGC", "MajorGC", "V8.GCScavenger"),
+    "garbage collection": ("MinorGC", "MajorGC"),
 }  # fmt: skip
 # Frames of a time, milliseconds between them.
 FRAMES = """new Promise((resolve) => {
@@ -124,7 +124,12 @@ def worked(trace: list[dict[str, Any]]) -> tuple[list[float], dict[str, float]]:
     """CPU milliseconds of the page's main thread: of each frame, and by kind of work."""
     thread = main_thread(trace)
     events = sorted(
-        (one for one in trace if one.get("ph") == "X" and (one["pid"], one["tid"]) == thread),
+        # Without a time of the thread: the browser could not read its clock.
+        (
+            one
+            for one in trace
+            if "tts" in one and (one["ph"], one["pid"], one["tid"]) == ("X", *thread)
+        ),
         key=lambda one: (one["tts"], -one.get("tdur", 0)),
     )
     of_kind = {name: kind for kind, names in KINDS.items() for name in names}

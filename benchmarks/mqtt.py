@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from fleetcast import cloudctl
+from fleetcast.claims import Claims
 from fleetcast.enrolment import Enrolment
-from fleetcast.home import identities_of
+from fleetcast.home import claims_of, identities_of
 from fleetcast.runs import HEAD_START_S, new_run
 from fleetcast.target import Target
 from fleetcast.verify import verify_run
@@ -97,12 +98,13 @@ async def run(options: argparse.Namespace, port: int) -> dict[str, Any]:
     names = [f"gw-{n:06d}" for n in range(count)] if gateways else DeviceNames(count)[:]
     began_s = time.monotonic()
     work = Enrolment(target, identities_of("local", "bench"), lambda _done, _total: None)
-    await work.enrol(names, gateways=gateways)
+    claims = Claims(target, claims_of("local", "bench")) if options.claim else None
+    await work.enrol(names, gateways=gateways, claims=claims)
     enrolled_s = round(time.monotonic() - began_s, 1)
     third = options.duration / 3
     storm = STORM.format(start=third, down=max(1.0, third / 2))
     return {
-        "enrolment": {"devices": count, "s": enrolled_s},
+        "enrolment": {"devices": count, "by_claim": options.claim, "s": enrolled_s},
         "steady": await measured(options, target, outputs, "[]"),
         "storm": await measured(options, target, outputs, storm),
     }
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=3000, help="readings a second")
     parser.add_argument("--duration", type=int, default=30, help="seconds")
     parser.add_argument("--ramp", type=float, default=100.0, help="connections a second")
+    parser.add_argument("--claim", action="store_true", help="enrol them by claim, over MQTT")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,7 @@ an enrolment that was interrupted goes on where it was.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,10 @@ from fleetcast.errors import TargetError
 from stack.names import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
+    from fleetcast.claims import Claims
     from fleetcast.target import Target
     from simulator.identities import Identities
 
@@ -64,8 +67,15 @@ class Enrolment:
         self._names = Names(identities.environment)
         self._progress = progress
 
-    async def enrol(self, devices: Sequence[str], *, gateways: bool = False) -> Enrolled:
+    async def enrol(
+        self, devices: Sequence[str], *, gateways: bool = False, claims: Claims | None = None
+    ) -> Enrolled:
         """Gives each of the devices a thing and an active certificate, unless it has them.
+
+        Args:
+            devices: Their names.
+            gateways: Whether they are gateways.
+            claims: Devices ask for them over MQTT with this; None makes them with IoT Core's API.
 
         Raises:
             TargetError: IoT Core refused; what was enrolled stays enrolled.
@@ -76,8 +86,15 @@ class Enrolment:
             missing = [
                 d for d in devices if known.get(self._identities.certificate_id(d) or "") != ACTIVE
             ]
-            things = await self._things(iot) if missing else set()
-            await self._each(missing, lambda device: self._enrol(iot, device, policy, things))
+            things = await things_of(iot, self._names("device")) if missing else set()
+            if claims is None:
+                await each(
+                    missing,
+                    lambda device: self._enrol(iot, device, policy, things),
+                    self._progress,
+                )
+            elif missing:
+                await self._enrol_by_claim(iot, missing, things, known, claims)
         return Enrolled(len(missing), len(devices) - len(missing))
 
     async def states(self) -> list[DeviceState]:
@@ -110,37 +127,11 @@ class Enrolment:
             done[await self._revoke(iot, device, delete=delete)] += 1
 
         async with self._client() as iot:
-            await self._each(devices, one)
+            await each(devices, one, self._progress)
         return done
 
-    def _client(self) -> Any:
-        return self._target.client(
-            "iot", max_pool_connections=AT_ONCE, retries={"mode": "adaptive", "max_attempts": 10}
-        )
-
-    async def _each(self, devices: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
-        waiting = iter(devices)
-        done = 0
-
-        async def worker() -> None:
-            nonlocal done
-            for device in waiting:
-                await work(device)
-                done += 1
-                self._progress(done, len(devices))
-
-        workers = [asyncio.create_task(worker()) for _ in range(min(AT_ONCE, len(devices)))]
-        try:
-            await asyncio.gather(*workers)
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise TargetError(
-                f"IoT Core: {error}; {done:,} of {len(devices):,} devices are done: "
-                "run the same again to go on"
-            ) from error
-        finally:
-            for one in workers:
-                one.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+    def _client(self) -> AbstractAsyncContextManager[Any]:
+        return clients_of(self._target)
 
     async def _statuses(self, iot: Any) -> dict[str, str]:
         """Certificate id to status, of all in the account."""
@@ -157,23 +148,12 @@ class Enrolment:
             where = self._target.endpoint_url or f"AWS in {self._target.region}"
             raise TargetError(f"IoT Core at {where} cannot be asked: {error}") from error
 
-    async def _things(self, iot: Any) -> set[str]:
-        """Names of the environment's things."""
-        found: set[str] = set()
-        more: dict[str, Any] = {"thingTypeName": self._names("device")}
-        while True:
-            page = await iot.list_things(maxResults=_PAGE, **more)
-            found |= {one["thingName"] for one in page["things"]}
-            if not page.get("nextToken"):
-                return found
-            more["nextToken"] = page["nextToken"]
-
     async def _enrol(self, iot: Any, device: str, policy: str, things: set[str]) -> None:
         key_pem, csr = await asyncio.to_thread(_key_and_request, self._identities.thing(device))
         thing = self._identities.thing(device)
         if thing in things:
             # Of an enrolment that was cut off, or of a device whose key is lost: nobody holds them.
-            await self._retire(iot, thing)
+            await retire(iot, thing)
         else:
             await iot.create_thing(thingName=thing, thingTypeName=self._names("device"))
         made = await iot.create_certificate_from_csr(
@@ -188,6 +168,36 @@ class Enrolment:
         # Last, so that a device with a file is a device that may connect.
         self._identities.save(device, key_pem, made["certificatePem"])
 
+    async def _enrol_by_claim(
+        self, iot: Any, devices: Sequence[str], things: set[str], known: dict[str, str],
+        claims: Claims,
+    ) -> None:  # fmt: skip
+        """Lets devices ask for what `_enrol` makes; the template says what they become."""
+        made = await asyncio.to_thread(_key_and_request, self._names("claim"))
+        try:
+            await claims.ready(iot, known, made)
+        except (ClientError, BotoCoreError) as error:
+            raise TargetError(
+                f"IoT Core: no claim certificate could be made: {error}; deploy again, if the "
+                "stack is older than provisioning by claim"
+            ) from error
+
+        @contextlib.asynccontextmanager
+        async def connected() -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+            async with claims.connected() as provision:
+
+                async def work(device: str) -> None:
+                    thing = self._identities.thing(device)
+                    key_pem, csr = await asyncio.to_thread(_key_and_request, thing)
+                    if thing in things:
+                        await retire(iot, thing)
+                    pem = await provision(device, thing, csr)
+                    self._identities.save(device, key_pem, pem)
+
+                yield work
+
+        await each_with(devices, connected, self._progress)
+
     async def _revoke(self, iot: Any, device: str, *, delete: bool) -> str:
         number = self._identities.certificate_id(device)
         if number is None:
@@ -201,21 +211,93 @@ class Enrolment:
         if not delete:
             return "revoked"
         thing = self._identities.thing(device)
-        await self._retire(iot, thing)
+        await retire(iot, thing)
         await iot.delete_thing(thingName=thing)
         self._identities.remove(device)
         return "deleted"
 
-    @staticmethod
-    async def _retire(iot: Any, thing: str) -> None:
-        """Revokes and deletes the certificates that are attached to a thing."""
-        for arn in (await iot.list_thing_principals(thingName=thing))["principals"]:
-            number = arn.rpartition("/")[2]
-            await iot.update_certificate(certificateId=number, newStatus=REVOKED)
-            for policy in (await iot.list_attached_policies(target=arn))["policies"]:
-                await iot.detach_policy(policyName=policy["policyName"], target=arn)
-            await iot.detach_thing_principal(thingName=thing, principal=arn)
-            await iot.delete_certificate(certificateId=number)
+
+def clients_of(target: Target) -> AbstractAsyncContextManager[Any]:
+    """Opens a client of IoT Core's API that keeps to the pace which IoT Core takes."""
+    return target.client(
+        "iot", max_pool_connections=AT_ONCE, retries={"mode": "adaptive", "max_attempts": 10}
+    )
+
+
+async def each(
+    names: Sequence[str],
+    work: Callable[[str], Awaitable[None]],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Does something for each of the names, many at once.
+
+    Args:
+        names: Of devices, things or certificates.
+        work: What to do.
+        progress: Is told (done, of how many).
+
+    Raises:
+        TargetError: it failed for one; what is done is done.
+    """
+
+    @contextlib.asynccontextmanager
+    async def same() -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+        yield work
+
+    await each_with(names, same, progress)
+
+
+async def each_with(
+    names: Sequence[str],
+    opened: Callable[[], AbstractAsyncContextManager[Callable[[str], Awaitable[None]]]],
+    progress: Callable[[int, int], None],
+) -> None:
+    """As `each`, where whoever does it must open something first, such as a connection."""
+    waiting = iter(names)
+    done = 0
+
+    async def worker() -> None:
+        nonlocal done
+        async with opened() as work:
+            for name in waiting:
+                await work(name)
+                done += 1
+                progress(done, len(names))
+
+    workers = [asyncio.create_task(worker()) for _ in range(min(AT_ONCE, len(names)))]
+    try:
+        await asyncio.gather(*workers)
+    except (ClientError, BotoCoreError, OSError, TargetError) as error:
+        raise TargetError(
+            f"IoT Core: {error}; {done:,} of {len(names):,} are done: run the same again to go on"
+        ) from error
+    finally:
+        for one in workers:
+            one.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+async def things_of(iot: Any, kind: str) -> set[str]:
+    """Names of the things of a type."""
+    found: set[str] = set()
+    more: dict[str, Any] = {"thingTypeName": kind}
+    while True:
+        page = await iot.list_things(maxResults=_PAGE, **more)
+        found |= {one["thingName"] for one in page["things"]}
+        if not page.get("nextToken"):
+            return found
+        more["nextToken"] = page["nextToken"]
+
+
+async def retire(iot: Any, thing: str) -> None:
+    """Revokes and deletes the certificates that are attached to a thing."""
+    for arn in (await iot.list_thing_principals(thingName=thing))["principals"]:
+        number = arn.rpartition("/")[2]
+        await iot.update_certificate(certificateId=number, newStatus=REVOKED)
+        for policy in (await iot.list_attached_policies(target=arn))["policies"]:
+            await iot.detach_policy(policyName=policy["policyName"], target=arn)
+        await iot.detach_thing_principal(thingName=thing, principal=arn)
+        await iot.delete_certificate(certificateId=number)
 
 
 def _key_and_request(name: str) -> tuple[str, str]:

@@ -25,6 +25,13 @@ def deployment_dir(target: str, environment: str) -> Path:
     return home() / "deployments" / f"{target}-{environment}"
 
 
+def claims_of(target: str, environment: str) -> Identities:
+    """The claim certificate of one deployment, which devices ask for their own with."""
+    from simulator.identities import Identities  # noqa: PLC0415 - keeps --help fast
+
+    return Identities(deployment_dir(target, environment) / "claims", environment)
+
+
 def identities_of(target: str, environment: str) -> Identities:
     """Keys and certificates of the devices of one deployment."""
     from simulator.identities import Identities  # noqa: PLC0415 - keeps --help fast

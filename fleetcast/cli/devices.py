@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,13 @@ from fleetcast.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from fleetcast.claims import Claims
     from fleetcast.enrolment import Enrolment
+    from fleetcast.retirement import Retirement
+    from fleetcast.target import Target
 
 TELL_S = 2.0
 MOST = 1_000_000
@@ -53,10 +59,22 @@ def enrol(
     env: EnvOption = "dev",
     region: RegionOption = None,
     gateways: GatewaysOption = False,
+    claim: Annotated[
+        bool,
+        typer.Option(
+            "--claim", help="Let them ask over MQTT with a claim certificate, as in the field."
+        ),
+    ] = False,
 ) -> None:
     """Make keys, certificates and things for devices; those that have them are left alone."""
+    from fleetcast.errors import UsageError
+
+    if claim and gateways:
+        raise UsageError("--claim is for devices: the template makes no gateways")
     began_s = time.monotonic()
-    made = run_async(_work(target, env, region).enrol(_names(count, gateways), gateways=gateways))
+    work = _work(target, env, region)
+    asked = _claims(target, env, region) if claim else None
+    made = run_async(work.enrol(_names(count, gateways), gateways=gateways, claims=asked))
     typer.echo(
         f"enrolled {made.new:,}, {made.there:,} were enrolled already, "
         f"in {time.monotonic() - began_s:.1f} s"
@@ -105,6 +123,8 @@ def revoke(
     elif count is not None:
         chosen = _names(count, gateways)
     done = run_async(_work(target, env, region).revoke(chosen, delete=delete))
+    if all_ and delete:
+        run_async(retirement_of(_where(target, env, region), env).retire_claim())
     typer.echo(", ".join(f"{what} {number:,}" for what, number in sorted(done.items())) or "none")
 
 
@@ -115,24 +135,54 @@ def _names(count: int, gateways: bool) -> list[str]:
     return [gateway_name(n) for n in range(count)] if gateways else DeviceNames(count)[:]
 
 
-def _work(target: str, env: str, region: str | None) -> Enrolment:
-    from fleetcast.enrolment import Enrolment
-    from fleetcast.home import identities_of
+def _where(target: str, env: str, region: str | None) -> Target:
     from fleetcast.target import Target
     from stack.outputs import StackOutputs
 
     outputs = StackOutputs.load(target, env)
-    where = Target.named(target, region=region or outputs.region)
-    return Enrolment(where, identities_of(target, env), _Progress())
+    return Target.named(target, region=region or outputs.region)
 
 
-class _Progress:
+def _work(target: str, env: str, region: str | None) -> Enrolment:
+    from fleetcast.enrolment import Enrolment
+    from fleetcast.home import identities_of
+
+    return Enrolment(_where(target, env, region), identities_of(target, env), Progress())
+
+
+def _claims(target: str, env: str, region: str | None) -> Claims:
+    from fleetcast.claims import Claims
+    from fleetcast.home import claims_of
+
+    return Claims(_where(target, env, region), claims_of(target, env))
+
+
+def retirement_of(
+    target: Target, env: str, client: Callable[[], AbstractAsyncContextManager[Any]] | None = None
+) -> Retirement:
+    """What takes the devices of an environment out of IoT Core.
+
+    Args:
+        target: Where.
+        env: The environment.
+        client: Opens a client of IoT Core; None takes the target's own.
+    """
+    from fleetcast.enrolment import clients_of
+    from fleetcast.home import claims_of, identities_of
+    from fleetcast.retirement import Retirement
+
+    opened = client or (lambda: clients_of(target))
+    return Retirement(opened, identities_of(target.name, env), claims_of(target.name, env))
+
+
+class Progress:
     """Tells how far it is, now and then."""
 
     def __init__(self) -> None:
         self._next_s = time.monotonic() + TELL_S
 
     def __call__(self, done: int, total: int) -> None:
+        """Tells it, if there is something new to tell."""
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + TELL_S
             typer.echo(f"  {done:,} of {total:,} devices", err=True)

@@ -125,6 +125,10 @@ def destroy(
     engine: EngineOption = None,
     region: RegionOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask (aws asks otherwise).")] = False,
+    devices: Annotated[
+        bool,
+        typer.Option("--devices", help="Retire its devices first: certificates, things and keys."),
+    ] = False,
     even_production: Annotated[
         bool,
         typer.Option("--even-production", help="Destroy what has the name of a production, too."),
@@ -136,11 +140,13 @@ def destroy(
     state_region: StateRegionOption = None,
 ) -> None:
     """Delete every resource of the environment, the archive included unless it is a production."""
+    from fleetcast.cli.devices import Progress, retirement_of
     from fleetcast.errors import UsageError
     from fleetcast.target import Target
     from stack.config import StackConfig
     from stack.deploy import AwsOptions, choose_engine
     from stack.deploy import destroy as destroy_stack
+    from stack.deploy.access import client_as
     from stack.deploy.engine import refuse_production
 
     where = Target.named(target, region=region)
@@ -151,6 +157,17 @@ def destroy(
             raise UsageError(f"destroying {env!r} on AWS needs --yes where nobody can be asked")
         typer.confirm(f"Destroy environment {env!r} on AWS in {where.region}?", abort=True)
     config = StackConfig.for_target(where.name, env, region=where.region)
+
+    async def without_devices() -> None:
+        as_whom = (lambda: client_as(where, options, "iot")) if where.name == "aws" else None
+        work = retirement_of(where, env, as_whom)
+        if not devices:
+            await work.refuse(where.name)
+            await work.retire_claim()
+            return
+        retired = await work.retire(Progress())
+        typer.echo(f"retired {retired:,} devices")
+
     run_async(
         destroy_stack(
             config,
@@ -159,6 +176,7 @@ def destroy(
             progress=typer.echo,
             options=options,
             even_production=even_production,
+            before=without_devices,
         )
     )
     typer.echo(f"destroyed {env} on {where.name}")

@@ -126,7 +126,7 @@ class Difference:
 class CheckChange:
     """A check that held in one run and fails in the other, or that one of them alone has.
 
-    `a` and `b` are whether it holds; None where it was not asked for.
+    `a` and `b` are whether it holds; None where it was not asked for, or could not be.
     """
 
     name: str
@@ -212,7 +212,12 @@ def _checks(a: Verdict, b: Verdict) -> list[CheckChange]:
         elif was and not now:
             said = "asked of the first run alone, and " + ("held" if was.ok else "failed")
             changed.append(CheckChange(name, "other", was.ok, None, f"{said}: {was.detail}"))
-    return sorted(changed, key=lambda check: _RANKS[check.change])
+    blind, now_blind = ({one.name: one.why for one in verdict.not_checked} for verdict in (a, b))
+    for which, those, others in (("first", blind, now_blind), ("second", now_blind, blind)):
+        for name in those.keys() - others.keys():
+            said = f"could not be asked of the {which} run: {those[name]}"
+            changed.append(CheckChange(name, "other", None, None, said))
+    return sorted(changed, key=lambda check: (_RANKS[check.change], check.name))
 
 
 def _numbers(a: Compared, b: Compared) -> Iterator[Number]:

@@ -206,7 +206,8 @@ class _Verification:
         found, landings, clocks = compared.found, compared.landings, compared.clocks
         landing.save(self.run_dir, landings, clocks)
         exceptions.save(self.run_dir, await asyncio.to_thread(found.resolved, truth, self.run_dir))
-        open_readings = unknown.gather(truth, found.unknown_rows, told.archive)
+        rows = None if told.series is None else found.unknown_rows
+        open_readings = unknown.gather(truth, rows, told.archive)
         unknown.save(self.run_dir, open_readings)
         since = landing.latencies(landings, clocks)
         latency_ms = {} if told.series is None else await told.series.latency_ms()

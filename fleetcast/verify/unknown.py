@@ -25,37 +25,37 @@ FILE_NAME = "unknown.parquet"
 STORES = ("timeseries", "archive")
 
 
-def gather(truth: Truth, rows: Collection[int], archive: ArchiveReader | None) -> pa.Table:
+def gather(truth: Truth, rows: Collection[int] | None, archive: ArchiveReader | None) -> pa.Table:
     """Readings of which no copy was acknowledged and one may have been taken, by rising k.
 
     Args:
         truth: What was sent.
-        rows: Numbers of those that have a row in Timestream.
-        archive: What S3 has; None where nobody looked.
+        rows: Numbers of those that have a row in Timestream; None where nobody looked.
+        archive: What S3 has; None likewise.
 
     Returns:
-        Columns k, device, seq, and whether it is there for each of `STORES`.
+        Columns k, device, seq, and whether it is there for each of `STORES` that was looked at.
     """
     numbers = np.flatnonzero(truth.outcome == UNKNOWN)
     devices = pa.array(list(truth.fleet.device_ids), pa.string())
-    return pa.table(
-        {
-            "k": numbers,
-            "device": devices.take(pa.array(truth.fleet.devices_in_turn(numbers))),
-            "seq": numbers // truth.scenario.fleet.devices,
-            "timeseries": np.isin(numbers, np.fromiter(rows, np.int64)),
-            "archive": np.zeros(len(numbers), np.bool_)
-            if archive is None
-            else archive.there[numbers],
-        }
-    )
+    columns = {
+        "k": pa.array(numbers),
+        "device": devices.take(pa.array(truth.fleet.devices_in_turn(numbers))),
+        "seq": pa.array(numbers // truth.scenario.fleet.devices),
+    }
+    if rows is not None:
+        columns["timeseries"] = pa.array(np.isin(numbers, np.fromiter(rows, np.int64)))
+    if archive is not None:
+        columns["archive"] = pa.array(archive.there[numbers])
+    return pa.table(columns)
 
 
 def landed(table: pa.Table) -> dict[str, int]:
     """How many of them are in each store; empty where there is none of unknown outcome."""
     if not table.num_rows:
         return {}
-    return {store: int(table.column(store).to_numpy().sum()) for store in STORES}
+    looked_at = [store for store in STORES if store in table.column_names]
+    return {store: int(table.column(store).to_numpy().sum()) for store in looked_at}
 
 
 def save(run_dir: Path, table: pa.Table) -> None:

@@ -172,8 +172,16 @@ class Needs:
             "CancelQuery",
             "ListDatabases",
             "ListScheduledQueries",
+            "DescribeBatchLoadTask",
+            "ListBatchLoadTasks",
+            "ResumeBatchLoadTask",
         }:
             return [Need(f"timestream:{operation}")]
+        if operation == "CreateBatchLoadTask":
+            database, table = body.get("TargetDatabaseName", ""), body.get("TargetTableName", "")
+            target = self._arn("timestream", f"database/{database}/table/{table}")
+            needed = ("timestream:CreateBatchLoadTask", "timestream:WriteRecords")
+            return [Need(action, target) for action in needed]
         if operation == "CreateScheduledQuery":
             made = self._arn("timestream", f"scheduled-query/{body.get('Name', '')}")
             return [Need("timestream:CreateScheduledQuery", made)]

@@ -74,7 +74,14 @@ _PASSING: dict[str, frozenset[str]] = {
         }
     ),
     "timestream": frozenset(
-        {"CancelQuery", "ExecuteScheduledQuery", "PrepareQuery", "WriteRecords"}
+        {
+            "CancelQuery",
+            "CreateBatchLoadTask",
+            "ExecuteScheduledQuery",
+            "PrepareQuery",
+            "ResumeBatchLoadTask",
+            "WriteRecords",
+        }
     ),
 }
 # These answer by themselves and wait for their own engines, which make requests: in no one's turn.

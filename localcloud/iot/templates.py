@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -200,9 +199,7 @@ def _version(number: int, body: str) -> Version:
         template = Template(body)
     except TemplateError as error:
         raise AwsError(INVALID, f"Invalid template: {error}") from error
-    # AWS tells a document without its white space.
-    plain = json.dumps(json.loads(body), separators=(",", ":"))
-    return Version(number, plain, template, moment.now_s())
+    return Version(number, body, template, moment.now_s())
 
 
 def _refuse_hook(asked: Asked) -> None:

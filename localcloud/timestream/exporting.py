@@ -106,12 +106,16 @@ class _Parquet:
         )  # fmt: skip
 
     def add(self, rows: pa.Table) -> None:
-        columns = [
-            pa.array(_texts(column), pa.string())
-            if pa.types.is_interval(column.type)
-            else column.cast(field.type)
-            for column, field in zip(rows.columns, self._schema, strict=True)
-        ]
+        try:
+            columns = [
+                pa.array(_texts(column), pa.string())
+                if pa.types.is_interval(column.type)
+                else column.cast(field.type)
+                for column, field in zip(rows.columns, self._schema, strict=True)
+            ]
+        except pa.ArrowInvalid as error:
+            # A sum is wider than the BIGINT that it is told as.
+            raise AwsError("QueryExecutionException", f"bigint overflow: {error}") from error
         self._writer.write_table(pa.table(columns, schema=self._schema))
 
     def size(self) -> int:

@@ -1,11 +1,14 @@
-"""Rows of a scheduled query's result as the records that it writes into its target table."""
+"""Rows of a scheduled query's result, or of a batch load's file, as records of their target table."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Json = dict[str, Any]
 
@@ -41,25 +44,34 @@ def records(config: Json, columns: list[Json], rows: list[Json]) -> list[Json]:
                 if values[one["Name"]] is not None
             ],
         }
-        made += [{**common, **measure} for measure in _measures(config, values)]
+        made += [{**common, **measure} for measure in measures(config, values, _milliseconds)]
     return made
 
 
-def _measures(config: Json, values: dict[str, str | None]) -> list[Json]:
-    """The measures of a row: one record of several measures, or one for each mapping."""
+def measures(
+    config: Json, values: dict[str, str | None], moment: Callable[[str], str] = str
+) -> list[Json]:
+    """The measures of a row: one record of several measures, or one for each mapping.
+
+    Args:
+        config: A TimestreamConfiguration or a DataModel, whose mappings are alike.
+        values: The row, by column.
+        moment: Makes the value of a TIMESTAMP of a column's text.
+    """
     multi = config.get("MultiMeasureMappings")
     named = config.get("MeasureNameColumn")
     of_row = values[named] if named else None
     if multi:
-        name = multi.get("TargetMultiMeasureName") or of_row
-        return _multi(name, multi["MultiMeasureAttributeMappings"], values)
+        # Where there is a column of names, it has the word, as the API's reference says.
+        name = of_row if named else multi["TargetMultiMeasureName"]
+        return _multi(name, multi["MultiMeasureAttributeMappings"], values, moment)
     made: list[Json] = []
     for mapping in config.get("MixedMeasureMappings") or ():
         if of_row is not None and mapping.get("MeasureName") not in {None, of_row}:
             continue
         target = mapping.get("TargetMeasureName") or mapping.get("MeasureName") or of_row
         if mapping["MeasureValueType"] == "MULTI":
-            made += _multi(target, mapping["MultiMeasureAttributeMappings"], values)
+            made += _multi(target, mapping["MultiMeasureAttributeMappings"], values, moment)
             continue
         value = values[mapping["SourceColumn"]]
         if value is not None:
@@ -67,29 +79,36 @@ def _measures(config: Json, values: dict[str, str | None]) -> list[Json]:
                 {
                     "MeasureName": target or mapping["SourceColumn"],
                     "MeasureValueType": mapping["MeasureValueType"],
-                    "MeasureValue": value,
+                    "MeasureValue": moment(value)
+                    if mapping["MeasureValueType"] == "TIMESTAMP"
+                    else value,
                 }
             )
     return made
 
 
-def _multi(name: str | None, mappings: list[Json], values: dict[str, str | None]) -> list[Json]:
-    measures = []
+def _multi(
+    name: str | None,
+    mappings: list[Json],
+    values: dict[str, str | None],
+    moment: Callable[[str], str],
+) -> list[Json]:
+    found = []
     for one in mappings:
         value = values[one["SourceColumn"]]
         if value is None:
             continue
         kind = one["MeasureValueType"]
-        measures.append(
+        found.append(
             {
                 "Name": one.get("TargetMultiMeasureAttributeName") or one["SourceColumn"],
                 "Type": kind,
-                "Value": str(_nanoseconds(value) // 1_000_000) if kind == "TIMESTAMP" else value,
+                "Value": moment(value) if kind == "TIMESTAMP" else value,
             }
         )
-    if not measures:
+    if not found:
         return []
-    return [{"MeasureName": name, "MeasureValueType": "MULTI", "MeasureValues": measures}]
+    return [{"MeasureName": name, "MeasureValueType": "MULTI", "MeasureValues": found}]
 
 
 def _check(config: Json, kinds: dict[str, str | None]) -> None:
@@ -113,6 +132,10 @@ def _check(config: Json, kinds: dict[str, str | None]) -> None:
             raise AwsError(
                 "ValidationException", f"Column {column} is of type {has}, and is mapped as {kind}."
             )
+
+
+def _milliseconds(text: str) -> str:
+    return str(_nanoseconds(text) // 1_000_000)
 
 
 def _nanoseconds(text: str) -> int:

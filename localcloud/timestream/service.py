@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError, Response, json_response
+from localcloud.timestream.batchload import BatchLoads
 from localcloud.timestream.catalog import Catalog
 from localcloud.timestream.kept import KIND, KeptTable
 from localcloud.timestream.query import QueryEngine
@@ -44,6 +45,8 @@ class TimestreamService:
         self._reports = Reports(context)
         self._scheduled = ScheduledQueries(context, self._catalog, self._queries, self._reports)
         self._scheduling = self._scheduled.operations()
+        self._loads = BatchLoads(context, self._catalog, self._write, self._reports)
+        self._loading = self._loads.operations()
         self._task: asyncio.Task[None] | None = None
         self._kept: dict[str, KeptTable] = {}
 
@@ -71,6 +74,7 @@ class TimestreamService:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._scheduled.stop()
+        await self._loads.stop()
         await self._reports.close()
         self._queries.close()
         self._store.close()
@@ -84,7 +88,7 @@ class TimestreamService:
                 f"{table.database}.{table.name}": self._store.tables[table.storage].count()
                 for table in self._catalog.tables()
             },
-            "unsupported": ["batch load"],
+            "unsupported": ["account settings"],
         }
 
     def operations(self) -> frozenset[str]:
@@ -93,6 +97,7 @@ class TimestreamService:
             {
                 *self._operations,
                 *self._scheduling,
+                *self._loading,
                 "WriteRecords",
                 "Query",
                 "CancelQuery",
@@ -134,11 +139,13 @@ class TimestreamService:
                 # Records are read without asking for types first; nothing of them was stored.
                 check_request(request)
                 raise
-        if operation == "Query":
-            # What an UNLOAD writes, it writes as the caller.
+        if operation == "Query" or operation in self._loading:
+            # What an UNLOAD writes, and what a batch load reads, is asked for as the caller.
             who = self._context.access.who(request)
             with self._context.access.acting(who) if who else contextlib.nullcontext():
-                return await self._queries.query(body)
+                if operation == "Query":
+                    return await self._queries.query(body)
+                return self._loading[operation](body)
         if operation == "CancelQuery":
             return self._queries.cancel(body)
         if operation == "PrepareQuery":

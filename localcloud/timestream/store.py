@@ -362,6 +362,7 @@ class Store:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+        table.flushed_columns = batch.columns
 
     def _append(self, name: str, table: TableStore, batch: Batch) -> None:
         columns = batch.columns
@@ -372,7 +373,6 @@ class Store:
         for column in columns.keys() - table.flushed_columns.keys() - BASE_COLUMNS.keys():
             stored = series_of(name) if column in batch.labels else name
             run(f'ALTER TABLE "{stored}" ADD COLUMN {quoted(column)} {columns[column]}')
-        table.flushed_columns = columns
         if batch.series:
             self._insert(series_of(name), _series_of(batch.series, batch.labels))
         doomed = [row for row in batch.replaced if row < batch.first_row]

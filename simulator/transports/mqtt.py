@@ -7,31 +7,29 @@ is for the verdict to find out, and for the rule's error action and alarm to tel
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
 import time
-import urllib.request
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import aiomqtt
 import numpy as np
-from botocore.exceptions import BotoCoreError, ClientError
 
 from fleetcast.errors import TargetError, UsageError
 from simulator.batch import Batch
 from simulator.faults.sending import ReconnectStorm
 from simulator.identities import gateway_name
 from simulator.transports import Traffic
+from simulator.transports.mqttbroker import authority, endpoint, tls_with
 from simulator.transports.mqttlink import WINDOW, Link
 from stack.names import Names
 
 if TYPE_CHECKING:
+    import ssl
+
     from fleetcast.target import Target
     from simulator.fleet import Fleet
     from simulator.identities import Identities
     from simulator.transports import Done
 
-AWS_PORT = 8883
 ATTEMPTS = 12
 # Connections begun a second; IoT Core takes 500 of an account unless it is asked for more.
 RAMP_PER_S = 100.0
@@ -91,8 +89,8 @@ class MqttTransport:
         first, last = self._fleet.run.devices_slice
         numbers = sorted({device // self._per_connection for device in range(first, last)})
         self._check(numbers)
-        host, port = await self._endpoint()
-        trusted = await self._trusted()
+        host, port = await endpoint(self._target)
+        trusted = await authority(self._target)
         for number in numbers:
             self._links[number] = self._link(number, host, port, trusted)
         self.traffic.window = len(self._links) * WINDOW
@@ -169,46 +167,12 @@ class MqttTransport:
             f"--env {self._identities.environment} --count {max(numbers) + 1}"
         )
 
-    async def _endpoint(self) -> tuple[str, int]:
-        try:
-            async with self._target.client("iot", retries={"total_max_attempts": 3}) as client:
-                answer = await client.describe_endpoint(endpointType="iot:Data-ATS")
-        except (ClientError, BotoCoreError, OSError) as error:
-            raise TargetError(f"IoT Core's endpoint cannot be read: {error}") from error
-        host, _, port = str(answer["endpointAddress"]).partition(":")
-        return host, int(port or AWS_PORT)
-
-    async def _trusted(self) -> str | None:
-        """The local cloud's authority; None for those that the machine trusts, as for AWS."""
-        url = self._target.endpoint_url
-        if url is None:
-            return None
-
-        def read() -> Any:
-            with urllib.request.urlopen(f"{url}/_fleetcast/iot", timeout=10) as answer:  # noqa: S310
-                return json.load(answer)
-
-        try:
-            return str((await asyncio.to_thread(read))["ca_pem"])
-        except (OSError, ValueError, KeyError) as error:
-            raise TargetError(f"the local cloud at {url} does not tell its CA: {error}") from error
-
     def _link(self, number: int, host: str, port: int, trusted: str | None) -> Link:
         name = self._name(number)
         path = self._identities.path(name)
 
         def tls() -> ssl.SSLContext:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if trusted is None:
-                context.load_default_certs()
-            else:
-                context.load_verify_locations(cadata=trusted)
-            try:
-                context.load_cert_chain(path)
-            except (OSError, ssl.SSLError) as error:
-                raise UsageError(f"{path} holds no key and certificate: enrol it again") from error
-            return context
+            return tls_with(path, trusted)
 
         return Link(
             host, port, self._identities.thing(name), tls, attempts=self._attempts,

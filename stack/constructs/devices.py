@@ -118,4 +118,6 @@ def _template(scope: Scope) -> str:
             },
         },
         sort_keys=True,
+        # Terraform compares it letter by letter with what AWS tells of it.
+        separators=(",", ":"),
     )

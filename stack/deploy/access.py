@@ -33,7 +33,7 @@ async def check_timestream(target: Target, options: AwsOptions) -> None:
         TargetError: it is closed.
     """
     try:
-        async with _timestream(target, options) as client:
+        async with client_as(target, options, "timestream-write") as client:
             await client.list_databases(MaxResults=1)
     except ClientError as error:
         if CLOSED.search(str(error)):
@@ -44,8 +44,8 @@ async def check_timestream(target: Target, options: AwsOptions) -> None:
 
 
 @asynccontextmanager
-async def _timestream(target: Target, options: AwsOptions) -> AsyncIterator[Any]:
-    """A client that acts as whom Terraform will act."""
+async def client_as(target: Target, options: AwsOptions, service: str) -> AsyncIterator[Any]:
+    """A client of a service that acts as whom Terraform acts."""
     from aiobotocore.session import AioSession  # noqa: PLC0415 - keeps --help fast
 
     session = AioSession(profile=options.profile)
@@ -61,5 +61,5 @@ async def _timestream(target: Target, options: AwsOptions) -> AsyncIterator[Any]
             "aws_secret_access_key": told["SecretAccessKey"],
             "aws_session_token": told["SessionToken"],
         }
-    async with session.create_client("timestream-write", **as_whom) as client:
+    async with session.create_client(service, **as_whom) as client:
         yield client

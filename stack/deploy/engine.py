@@ -18,7 +18,7 @@ from stack.outputs import FILE_NAME as OUTPUTS_FILE
 from stack.outputs import StackOutputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from fleetcast.target import Target
     from stack.config import StackConfig
@@ -123,6 +123,7 @@ async def destroy(
     progress: Callable[[str], None],
     options: AwsOptions = DEFAULTS,
     even_production: bool = False,
+    before: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Deletes all that the environment consists of.
 
@@ -133,6 +134,8 @@ async def destroy(
         progress: Is told each step in a line.
         options: As whom, and where the state lies.
         even_production: Whether an environment with the name of a production may be destroyed.
+        before: Is awaited before anything is deleted, once there is something to destroy; what it
+            raises ends the work.
 
     Raises:
         UsageError: nothing is deployed under that name, another engine did it, or it is production.
@@ -150,6 +153,7 @@ async def destroy(
             from stack.deploy.builtin import apply as applied  # noqa: PLC0415
 
             await applied.check_reachable(target)
+            await _awaited(before)
             await applied.destroy(folder, target, progress)
         else:
             from stack.deploy import terraform  # noqa: PLC0415
@@ -159,10 +163,16 @@ async def destroy(
                 from stack.synth import synthesize  # noqa: PLC0415 - starts Node
 
                 synthesized = synthesize(config, folder / SYNTH_DIR)
+            await _awaited(before)
             await terraform.destroy(synthesized, folder, target, options, progress)
         (folder / OUTPUTS_FILE).unlink(missing_ok=True)
         (folder / ENGINE_FILE).unlink()
         shutil.rmtree(folder / SYNTH_DIR, ignore_errors=True)
+
+
+async def _awaited(before: Callable[[], Awaitable[None]] | None) -> None:
+    if before is not None:
+        await before()
 
 
 def refuse_production(environment: str, *, even: bool) -> None:

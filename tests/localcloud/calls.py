@@ -122,6 +122,23 @@ CALLS_KINESIS: list[Row] = [
 ]  # fmt: skip
 
 T = {"DatabaseName": "conform", "TableName": "table"}
+
+
+def _stopped(was: dict[str, Any]) -> dict[str, Any]:
+    """The batch load's task, when S3 has stopped it."""
+    task, ends_s = was["CreateBatchLoadTask"], time.monotonic() + 30
+    while time.monotonic() < ends_s:
+        told = was["client"].describe_batch_load_task(**_of(task))["BatchLoadTaskDescription"]
+        if told["TaskStatus"] == "PROGRESS_STOPPED":
+            break
+        time.sleep(0.01)
+    return _of(task)
+
+
+def _of(task: dict[str, Any]) -> dict[str, Any]:
+    return {"TaskId": task["TaskId"]}
+
+
 CALLS_TIMESTREAM_WRITE: list[Row] = [
     ("DescribeEndpoints", {}),
     ("CreateDatabase", {"DatabaseName": "conform", "Tags": [{"Key": "a", "Value": "b"}]}),
@@ -165,6 +182,26 @@ CALLS_TIMESTREAM_WRITE: list[Row] = [
     ("TagResource", {"ResourceARN": TIMESTREAM + "conform", "Tags": [{"Key": "k", "Value": "v"}]}),
     ("ListTagsForResource", {"ResourceARN": TIMESTREAM + "conform"}),
     ("UntagResource", {"ResourceARN": TIMESTREAM + "conform", "TagKeys": ["k"]}),
+    (
+        "CreateBatchLoadTask",
+        {
+            "TargetDatabaseName": "conform", "TargetTableName": "table",
+            "DataSourceConfiguration": {
+                "DataSourceS3Configuration": {"BucketName": "conform", "ObjectKeyPrefix": "load/"},
+                "DataFormat": "CSV",
+            },
+            "DataModelConfiguration": {
+                "DataModel": {
+                    "TimeColumn": "at", "DimensionMappings": [{"SourceColumn": "d"}],
+                    "MixedMeasureMappings": [{"SourceColumn": "v", "MeasureValueType": "DOUBLE"}],
+                }
+            },
+            "ReportConfiguration": {"ReportS3Configuration": {"BucketName": "conform"}},
+        },
+    ),
+    ("ResumeBatchLoadTask", _stopped),
+    ("DescribeBatchLoadTask", lambda was: _of(was["CreateBatchLoadTask"])),
+    ("ListBatchLoadTasks", {"MaxResults": 1}),
 ]  # fmt: skip
 SELECT = 'SELECT * FROM "conform"."table"'
 
@@ -398,6 +435,36 @@ TOPIC_RULE = {
         "actions": [{"republish": {"roleArn": ROLE, "topic": "other"}}],
     },
 }
+TEMPLATE_BODY = json.dumps(
+    {
+        "Resources": {
+            "certificate": {
+                "Type": "AWS::IoT::Certificate",
+                "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}},
+            }
+        }
+    }
+)
+TEMPLATE = {"templateName": "conform"}
+
+
+def _certificate(was: dict[str, Any]) -> str:
+    return str(was["CreateKeysAndCertificate"]["certificateArn"])
+
+
+def _attached(was: dict[str, Any]) -> dict[str, Any]:
+    return {"policyName": "conform", "target": _certificate(was)}
+
+
+def _held(was: dict[str, Any]) -> dict[str, Any]:
+    return {"thingName": "conform", "principal": _certificate(was)}
+
+
+def _identified(was: dict[str, Any]) -> dict[str, Any]:
+    return {"certificateId": was["CreateKeysAndCertificate"]["certificateId"]}
+
+
+# The policy and the group are made before.
 CALLS_IOT: list[Row] = [
     ("CreateCertificateFromCsr", lambda _: {"certificateSigningRequest": _csr()}),
     ("CreateKeysAndCertificate", {"setAsActive": True}),
@@ -406,6 +473,29 @@ CALLS_IOT: list[Row] = [
     ("DescribeEndpoint", {"endpointType": "iot:Data-ATS"}),
     ("SetV2LoggingOptions", {"roleArn": ROLE, "defaultLogLevel": "ERROR"}),
     ("GetV2LoggingOptions", {}),
+    ("CreateThing", {"thingName": "conform", "attributePayload": {"attributes": {"a": "1"}}}),
+    ("AttachPolicy", _attached),
+    ("ListAttachedPolicies", lambda was: {"target": _certificate(was)}),
+    ("AttachThingPrincipal", _held),
+    ("ListThingPrincipals", {"thingName": "conform"}),
+    ("AddThingToThingGroup", {"thingGroupName": "conform", "thingName": "conform"}),
+    ("UpdateCertificate", lambda was: {**_identified(was), "newStatus": "REVOKED"}),
+    ("DetachPolicy", _attached),
+    ("DetachThingPrincipal", _held),
+    ("DeleteCertificate", _identified),
+    ("DeleteThing", {"thingName": "conform"}),
+    (
+        "CreateProvisioningTemplate",
+        {**TEMPLATE, "templateBody": TEMPLATE_BODY, "provisioningRoleArn": ROLE},
+    ),
+    ("CreateProvisioningTemplateVersion", {**TEMPLATE, "templateBody": TEMPLATE_BODY}),
+    ("DescribeProvisioningTemplate", TEMPLATE),
+    ("DescribeProvisioningTemplateVersion", {**TEMPLATE, "versionId": 2}),
+    ("ListProvisioningTemplates", {}),
+    ("ListProvisioningTemplateVersions", TEMPLATE),
+    ("UpdateProvisioningTemplate", {**TEMPLATE, "enabled": True}),
+    ("DeleteProvisioningTemplateVersion", {**TEMPLATE, "versionId": 2}),
+    ("DeleteProvisioningTemplate", TEMPLATE),
 ]  # fmt: skip
 
 # By botocore's name of the service, in the order in which they are run.

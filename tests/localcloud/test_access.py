@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -244,3 +246,58 @@ async def test_an_unload_needs_rights_to_the_table_and_to_the_bucket(account, co
     assert (await mine.query(QueryString=sql))["Rows"]
     with pytest.raises(ClientError, match="s3:PutObject"):
         await mine.query(QueryString=sql.replace("/mine", "/yours"))
+
+
+async def test_a_batch_load_reads_and_reports_as_who_made_it(account, name):
+    s3, write = await account.client("s3"), await account.client("timestream-write")
+    await s3.create_bucket(Bucket=name)
+    await s3.put_object(
+        Bucket=name, Key="in/a.csv", Body=f"at,d,v\n{int(time.time())},x,1".encode()
+    )
+    await write.create_database(DatabaseName=name)
+    await write.create_table(DatabaseName=name, TableName="rows")
+    table, bucket = f"arn:aws:timestream:*:*:database/{name}/table/rows", f"arn:aws:s3:::{name}"
+    given = {
+        "TargetDatabaseName": name,
+        "TargetTableName": "rows",
+        "DataSourceConfiguration": {
+            "DataSourceS3Configuration": {"BucketName": name, "ObjectKeyPrefix": "in/"},
+            "DataFormat": "CSV",
+        },
+        "DataModelConfiguration": {
+            "DataModel": {
+                "TimeColumn": "at",
+                "TimeUnit": "SECONDS",
+                "DimensionMappings": [{"SourceColumn": "d"}],
+                "MixedMeasureMappings": [{"SourceColumn": "v", "MeasureValueType": "DOUBLE"}],
+            }
+        },
+        "ReportConfiguration": {"ReportS3Configuration": {"BucketName": name}},
+    }
+    asked = ["DescribeEndpoints", "DescribeBatchLoadTask"]
+    allowed = [allow([f"timestream:{one}" for one in asked])]
+    for action in ("timestream:CreateBatchLoadTask", "timestream:WriteRecords"):
+        mine = await account.as_role("timestream-write", *allowed)
+        with pytest.raises(ClientError, match=action):
+            await mine.create_batch_load_task(**given)
+        allowed.append(allow(action, table))
+    for action, resource in [
+        ("s3:GetBucketAcl", bucket),
+        ("s3:ListBucket", bucket),
+        ("s3:GetObject", f"{bucket}/*"),
+        (None, ""),
+    ]:
+        mine = await account.as_role("timestream-write", *allowed)
+        task_id = (await mine.create_batch_load_task(**given))["TaskId"]
+        async with asyncio.timeout(30):
+            while True:
+                answer = await mine.describe_batch_load_task(TaskId=task_id)
+                task = answer["BatchLoadTaskDescription"]
+                if task["TaskStatus"] not in {"CREATED", "IN_PROGRESS"}:
+                    break
+                await asyncio.sleep(0.01)
+        if action is None:
+            assert task["TaskStatus"] == "SUCCEEDED"
+        else:
+            assert (task["TaskStatus"], action in task["ErrorMessage"]) == ("FAILED", True)
+            allowed.append(allow(action, resource))

@@ -39,16 +39,24 @@ def _client(port: int, service: str) -> Any:
 @pytest.fixture(scope="module")
 def results(blocking_port: int, served: dict[str, list[str]]) -> Results:
     """What was wrong with each operation's answers; empty where nothing was."""
-    _client(blocking_port, "s3").create_bucket(Bucket="conform")
+    s3 = _client(blocking_port, "s3")
+    s3.create_bucket(Bucket="conform")
+    s3.put_object(Bucket="conform", Key="load/a.csv", Body=b"at,d,v")
+    # A batch load can be resumed where S3 has stopped it.
+    _faults(blocking_port, "POST", {"service": "s3", "operation": "GetObject", "kind": "throttle"})
     _client(blocking_port, "sqs").create_queue(QueueName="conform")
     _client(blocking_port, "kinesis").create_stream(StreamName="source", ShardCount=1)
     logs = _client(blocking_port, "logs")
     logs.create_log_group(logGroupName="conform")
     logs.create_log_stream(logGroupName="conform", logStreamName="one")
+    iot = _client(blocking_port, "iot")
+    iot.create_policy(policyName="conform", policyDocument='{"Version": "2012-10-17"}')
+    iot.create_thing_group(thingGroupName="conform")
     found: Results = {}
     for service, rows in CALLS:
         signing_name = SIGNING_NAMES.get(service, service)
-        client, wire, was = _client(blocking_port, service), Wire(), {}
+        client, wire = _client(blocking_port, service), Wire()
+        was: dict[str, Any] = {"client": client}
         wire.watch(client)
         methods = {api: method for method, api in client.meta.method_to_api_mapping.items()}
         for operation, parameters in rows:
@@ -63,7 +71,17 @@ def results(blocking_port: int, served: dict[str, list[str]]) -> Results:
             except KeyError as error:
                 mistakes.append(f"not called, because {error} was refused")
             mistakes += set(wire.mistakes) - AS_AWS_DOES
+    _faults(blocking_port, "DELETE")
     return found
+
+
+def _faults(port: int, method: str, fault: dict[str, str] | None = None) -> None:
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/_fleetcast/faults", method=method,
+        data=json.dumps(fault).encode() if fault else None,
+        headers={"Content-Type": "application/json"},
+    )  # fmt: skip
+    urllib.request.urlopen(asked).close()  # noqa: S310 - the same
 
 
 def test_every_served_operation_has_a_row(results: Results, served: dict[str, list[str]]) -> None:

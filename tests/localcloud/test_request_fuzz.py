@@ -269,7 +269,7 @@ def test_valid_requests_with_one_thing_changed(port, data):
 
 
 def send_own(port: int, service: str, operation: str, body: Any) -> None:
-    if service == "lambda":
+    if service in {"iot", "lambda"}:
         send_rest(port, service, operation, body)
         return
     target = f"X-Amz-Target: {TARGETS[service]}.{operation}"

@@ -227,6 +227,16 @@ async def test_what_cannot_be_unloaded_is_refused_by_name(bucket, sql, why):
     assert "Contents" not in await bucket.s3.list_objects_v2(Bucket=bucket.name)
 
 
+@pytest.mark.parametrize("kind", ["CSV", "PARQUET"])
+async def test_a_sum_that_is_no_bigint_is_refused_in_both_formats(bucket, kind):
+    sql = (
+        f"UNLOAD (SELECT sum(n) AS s FROM (VALUES 9223372036854775807, 1) AS t(n)) "  # noqa: S608
+        f"TO 's3://{bucket.name}/x' WITH (format = '{kind}')"
+    )
+    with pytest.raises(bucket.query.exceptions.QueryExecutionException, match="bigint overflow"):
+        await bucket.query.query(QueryString=sql)
+
+
 async def test_an_unload_is_not_prepared(bucket):
     with pytest.raises(bucket.query.exceptions.ValidationException, match="line 1:1: UNLOAD is"):
         await bucket.query.prepare_query(

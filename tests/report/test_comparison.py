@@ -14,7 +14,7 @@ from dashboards.report import write_comparison
 from fleetcast.cli.root import app
 from fleetcast.errors import UsageError
 from fleetcast.verify.compare import Compared, Number, compare
-from fleetcast.verify.verdict import AlarmOutcome, Check, Landed, Rate
+from fleetcast.verify.verdict import AlarmOutcome, Check, Landed, NotChecked, Rate
 from tests.report.shared import INFO, LAG, SCENARIO, drawn, opened, write_run
 
 if TYPE_CHECKING:
@@ -96,6 +96,16 @@ def test_what_was_asked_of_one_run_alone_is_named_and_judges_nothing(tmp_path: P
         ("alarm.critical-readings", None, False)
     ]
     assert found.scenario == ["seed: 0 -> 9"]
+
+
+def test_what_could_not_be_asked_of_one_run_is_named(tmp_path: Path) -> None:
+    first = compared(tmp_path, "a", **GOOD)
+    second = compared(tmp_path, "b", **GOOD, not_checked=[NotChecked("archive", "no bucket")])
+    found = compare(first, second)
+    assert not found.worse
+    assert found.lines()[0] == (
+        "other       check archive: could not be asked of the second run: no bucket"
+    )
 
 
 def test_an_alarm_that_is_slower_is_worse_and_one_that_did_not_fire_is_told(

@@ -37,6 +37,8 @@ PART_OF_ANOTHER = {
     "aws_s3_bucket_public_access_block", "aws_s3_bucket_server_side_encryption_configuration",
     "aws_s3_bucket_versioning", "aws_secretsmanager_secret_version", "aws_sns_topic_policy",
     "aws_sqs_queue_policy",
+    # A setting of the account, which logs nothing once its role is gone.
+    "aws_iot_logging_options",
 }  # fmt: skip
 
 

@@ -273,9 +273,9 @@ def test_iot_core_logs_only_if_it_is_asked_to_as_that_is_of_the_whole_account(
 ) -> None:
     assert "aws_iot_logging_options" not in stack["resource"]
     logging = json.loads((synthesized("logs", iot_log_level="WARN") / "cdk.tf.json").read_text())
-    assert only(logging, "aws_iot_logging_options") == {
-        "default_log_level": "WARN", "role_arn": "${aws_iam_role.iot-logs-role.arn}",
-    }  # fmt: skip
+    options = only(logging, "aws_iot_logging_options")
+    assert options["default_log_level"] == "WARN"
+    assert options["role_arn"] == "${aws_iam_role.iot-logs-role.arn}"
     grants = statements(
         logging["resource"]["aws_iam_role_policy"]["iot-logs-role-policy"]["policy"]
     )

@@ -39,6 +39,14 @@ async def test_each_unknown_reading_is_named_with_where_it_landed(
         assert run.truth.number(entry["device"], entry["seq"]) == entry["k"]
 
 
+async def test_a_store_that_nobody_looked_at_says_nothing(make_run: Callable[..., Any]) -> None:
+    run = make_run({0: "unknown", 1: "unknown"})
+    table = unknown.gather(run.truth, {1}, None)
+    assert table.column_names == ["k", "device", "seq", "timeseries"]
+    assert unknown.landed(table) == {"timeseries": 1}
+    assert unknown.landed(unknown.gather(run.truth, None, None)) == {}
+
+
 async def test_without_any_there_is_no_file_even_where_there_was_one(
     cloud: Any, make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
