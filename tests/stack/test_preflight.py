@@ -149,7 +149,7 @@ DEFECTS: list[tuple[Callable[[Resources], Any], str, str, str]] = [
         "kinesis.partition_key: Terraform would read ${topic(2)} as its own: write $${topic(2)}",
     ),
     (
-        lambda r: first(r, "aws_iot_policy").update(policy='{"a": "${iot:Connection.Thing}"}'),
+        lambda r: r["aws_iot_policy"]["device-policy"].update(policy='{"a": "${iot:Connection.Thing}"}'),
         "expression", "aws_iot_policy.device-policy", "write $${iot:Connection.Thing}",
     ),
 ]  # fmt: skip
