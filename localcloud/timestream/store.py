@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FLUSH_ROWS = 20_000
 MEMORY_LIMIT = "4GB"
-EXPIRE_SERIES = 64
+EXPIRE_ROWS = 20_000
+_NEVER_NS = 2**63 - 1
 
 SQL_TYPES = {
     "DOUBLE": "DOUBLE",
@@ -135,7 +136,7 @@ class TableStore:
 
     Of a row only its version and a hash of its values are kept here, by its number: a time that
     is written again is decided on by these. `known` finds a series by its measure name and its dimensions
-    in an order in which they were given.
+    in an order in which they were given. No record is older than `oldest_ns`.
     """
 
     columns: dict[str, str] = field(default_factory=lambda: dict(BASE_COLUMNS))
@@ -152,6 +153,7 @@ class TableStore:
     buffered: int = 0
     replaced: list[int] = field(default_factory=list)
     first_buffered: int = 0
+    oldest_ns: int = _NEVER_NS
     series_taken: int = 0
     flushed_columns: dict[str, str] = field(default_factory=dict)
     _told: set[tuple[str, Shape]] = field(default_factory=set)
@@ -293,6 +295,7 @@ class Store:
         for held, column in zip(buffer.values, columns, strict=True):
             held.extend(column)
         table.buffered += len(rows)
+        table.oldest_ns = min(table.oldest_ns, *times)
         keeper = self.keepers.get(table)
         if keeper is not None:
             records = zip(series, times, versions, zip(*columns, strict=True), strict=True)
@@ -317,14 +320,22 @@ class Store:
     async def expire(self, name: str, before_ns: int) -> None:
         """Deletes records whose time is before `before_ns`."""
         table = self.tables[name]
-        gone = False
-        for at, series in enumerate(list(table.by_number)):
+        if table.oldest_ns >= before_ns:
+            return
+        # What comes in meanwhile counts anew.
+        table.oldest_ns, oldest_ns = _NEVER_NS, _NEVER_NS
+        gone, seen = False, 0
+        for series in list(table.by_number):
             old = [time_ns for time_ns in series.rows if time_ns < before_ns]
             table.replaced.extend(series.rows.pop(time_ns) for time_ns in old)
+            oldest_ns = min(oldest_ns, min(series.rows, default=_NEVER_NS))
             gone = gone or bool(old)
-            if at % EXPIRE_SERIES == 0:
+            seen += len(old) + len(series.rows)
+            if seen >= EXPIRE_ROWS:
                 # Everyone else on the loop gets their turn.
                 await asyncio.sleep(0)
+                seen = 0
+        table.oldest_ns = min(table.oldest_ns, oldest_ns)
         if gone and self.tables.get(name) is table:
             await self._in_thread(self._flush, name, self._take(table))
 

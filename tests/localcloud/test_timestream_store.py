@@ -206,4 +206,10 @@ def test_records_older_than_the_retention_are_deleted(read_first):
 
     assert sorted(at for _, at in held.rows()) == [7, 7, 8, 8, 9, 9]
     assert held.store.rows() == 6
+    assert held.store.tables["t"].oldest_ns == (BASE_MS + 7) * 1_000_000
+
+    held.write(record("d1", 2, 1, {"a": "2"}))
+    asyncio.run(held.store.expire("t", (BASE_MS + 9) * 1_000_000))
+
+    assert sorted(at for _, at in held.rows()) == [9, 9]
     held.store.close()
