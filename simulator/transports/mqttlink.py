@@ -226,7 +226,9 @@ class Link:
             self._wake.clear()
             late = ACK_S if self._sending else None
             try:
-                await asyncio.wait_for(self._wake.wait(), late)
+                # Not `wait_for`: in Python 3.11 it forgets that it was cancelled, if it was just woken.
+                async with asyncio.timeout(late):
+                    await self._wake.wait()
             except TimeoutError as error:
                 raise aiomqtt.MqttError(f"no acknowledgement within {ACK_S:.0f} s") from error
 
