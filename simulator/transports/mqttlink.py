@@ -83,6 +83,8 @@ class Link:
         self._queue: deque[Reading] = deque()
         self._sending: dict[asyncio.Task[None], Reading] = {}
         self._wake = asyncio.Event()
+        # What a publish was refused with: the connection is over, whether it was told or not.
+        self._refused: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
         self._allowed = asyncio.Event()
         self._allowed.set()
@@ -212,7 +214,10 @@ class Link:
             await asyncio.gather(*watches, return_exceptions=True)
 
     async def _publishing(self, client: aiomqtt.Client) -> None:
+        self._refused = None
         while True:
+            if self._refused is not None:
+                raise aiomqtt.MqttError(f"nothing can be published: {self._refused}")
             while self._queue and len(self._sending) < WINDOW:
                 reading = self._queue.popleft()
                 task = asyncio.create_task(self._publish(client, reading))
@@ -221,7 +226,9 @@ class Link:
             self._wake.clear()
             late = ACK_S if self._sending else None
             try:
-                await asyncio.wait_for(self._wake.wait(), late)
+                # Not `wait_for`: in Python 3.11 it forgets that it was cancelled, if it was just woken.
+                async with asyncio.timeout(late):
+                    await self._wake.wait()
             except TimeoutError as error:
                 raise aiomqtt.MqttError(f"no acknowledgement within {ACK_S:.0f} s") from error
 
@@ -245,7 +252,10 @@ class Link:
     def _landed(self, task: asyncio.Task[None]) -> None:
         reading = self._sending.pop(task)
         self._wake.set()
-        if task.cancelled() or task.exception() is not None:
+        if task.cancelled():
+            self._again(reading)
+        elif task.exception() is not None:
+            self._refused = task.exception()
             self._again(reading)
         else:
             self._done(reading[0], reading[1])

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from types import SimpleNamespace
 
 import aiomqtt
+import numpy as np
 import pytest
 import pytest_asyncio
 
+from simulator.batch import ACKED
+from simulator.transports import Traffic
 from simulator.transports.mqttclient import MqttClient
+from simulator.transports.mqttlink import Link
 from tests.localcloud.iot import Things
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -84,6 +89,40 @@ async def test_a_number_that_is_another_connections_by_then_is_left_to_it(
         client.discard()
         await standing.publish("y", b"through", qos=1)
         assert (await anext(standing.messages)).payload == b"through"
+    assert told == []
+
+
+async def test_a_connection_that_ended_unheard_is_taken_up_again_with_what_it_was_to_send(
+    device, told
+):
+    """paho may lose its socket while nobody listens yet; each publish is refused from then on."""
+    made, landed = [], asyncio.Event()
+
+    class Watched(Link):
+        def _client(self):
+            made.append(super()._client())
+            return made[-1]
+
+    async def at_once():
+        pass
+
+    link = Watched(
+        device.host, device.port, device.name, lambda: device.tls, attempts=3, traffic=Traffic(),
+        done=lambda *_: landed.set(), admit=at_once,
+    )  # fmt: skip
+    link.start()
+    async with asyncio.timeout(20):
+        await link.opened
+    made[0]._client._sock_close()
+    names = ("sent_ns", "attempts", "outcome", "acked_ns", "maybe")
+    batch = SimpleNamespace(rows={name: np.zeros(1, "i8") for name in names}, payloads=[b"x"])
+    link.send(batch, 0, "x")
+    async with asyncio.timeout(30):
+        await landed.wait()
+    await link.close()
+    assert batch.rows["outcome"][0] == ACKED
+    assert batch.rows["attempts"][0] == 2
+    assert len(made) == 2
     assert told == []
 
 
