@@ -28,6 +28,8 @@ from fleetcast.cli.pipeline import PipelineOption
 from fleetcast.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fleetcast.pipeline import Pipeline
     from fleetcast.verify import Verdict
 
@@ -111,19 +113,20 @@ def simulate(
     sending = Sending.checked(transport, aggregate, ordering, output, workers, plan.fleet.devices)
     if transport == "mqtt":
         sending = sending.over_mqtt(identities_of(target, env), per_connection, connect_rate)
+    warned = sending.to_stack and not aggregate
     outputs: StackOutputs | Pipeline | None = None
-    shards = DEFAULT_SHARDS
     if pipeline is not None:
         refuse_both(context, "--pipeline", "env", "region")
         driven.refuse_others(transport)
         plan, outputs, where = driven.at(plan, pipeline, target)
-        shards = run_async(shards_of(outputs, where))
+        if warned:
+            _warn(warnings(plan, run_async(shards_of(outputs, where))))
     else:
+        # Before anything is asked of the stack, which may not be there yet.
+        if warned:
+            _warn(warnings(plan, DEFAULT_SHARDS))
         outputs = StackOutputs.load(target, env) if sending.to_stack else None
         where = Target.named(target, region=region or (outputs.region if outputs else None))
-    if sending.to_stack and not aggregate:
-        for line in warnings(plan, shards):
-            typer.echo(f"warning: {line}", err=True)
     info, folder = new_run(
         plan,
         where,
@@ -149,6 +152,11 @@ def simulate(
     typer.echo(engine.describe(summary), err=aside)
     if sending.to_stack:
         typer.echo(f"verify with: fleetcast verify {info.id}")
+
+
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(f"warning: {line}", err=True)
 
 
 def verify(
