@@ -194,7 +194,10 @@ class BatchLoads:
             )
 
     def _list(self, body: Json) -> Json:
-        first, limit = int(body.get("NextToken") or 0), body.get("MaxResults") or SHOWN_TASKS
+        token = body.get("NextToken") or "0"
+        if not (token.isascii() and token.isdecimal()):
+            raise AwsError("ValidationException", "Invalid NextToken.")
+        first, limit = int(token), body.get("MaxResults") or SHOWN_TASKS
         wanted = body.get("TaskStatus")
         found = [
             {

@@ -11,7 +11,7 @@ from fleetcast import cloudctl
 from fleetcast.errors import TargetError
 from fleetcast.target import Target
 from stack.deploy import AwsOptions
-from stack.deploy.access import _timestream, check_timestream
+from stack.deploy.access import check_timestream, client_as
 from stack.deploy.terraform import apply
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def test_the_question_is_asked_as_the_role_that_terraform_assumes(
 ) -> None:
     as_aws = Target("aws", target.region, target.endpoint_url)
     role = AwsOptions(role_arn="arn:aws:iam::123456789012:role/deployer", external_id="word")
-    async with _timestream(as_aws, role) as client:
+    async with client_as(as_aws, role, "timestream-write") as client:
         acting = await client._request_signer._credentials.get_frozen_credentials()
     assert acting.token
     await check_timestream(as_aws, role)
