@@ -14,6 +14,6 @@ def whole_number(name: str, default: int) -> int:
         UsageError: it is no such number.
     """
     text = os.environ.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise UsageError(f"{name}={text}: use a whole number from 1 on, or leave it unset")
     return int(text)

@@ -187,7 +187,7 @@ class Front:
             _ClientGoneError: the client closed its connection first.
         """
         declared = headers.get("content-length", "")
-        refusal = _TOO_LARGE if declared.isdigit() and int(declared) > MAX_BODY_BYTES else None
+        refusal = _TOO_LARGE if declared.isdecimal() and int(declared) > MAX_BODY_BYTES else None
         if refusal is not None and "expect" in headers:
             return refusal
         size = 0

@@ -20,7 +20,7 @@ def position(token: str | None) -> int:
     """
     if not token:
         return 0
-    if not token.isdigit():
+    if not token.isdecimal():
         raise AwsError("InvalidNextToken", f"NextToken {token!r} is not one of ours")
     return int(token)
 

@@ -52,7 +52,7 @@ class Log:
         self._lock = threading.RLock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._numbers = sorted(
-            int(path.stem) for path in folder.glob(f"*{SUFFIX}") if path.stem.isdigit()
+            int(path.stem) for path in folder.glob(f"*{SUFFIX}") if path.stem.isdecimal()
         )
         self._file: int | None = None
         self._size = 0

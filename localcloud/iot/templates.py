@@ -230,7 +230,7 @@ def _told(found: Stored, version: Version) -> Asked:
 def _page(asked: Asked, name: str, found: list[Asked]) -> Asked:
     most = asked.get("maxResults", PAGE)
     text = asked.get("nextToken", "0")
-    if not text.isdigit():
+    if not text.isdecimal():
         raise AwsError(INVALID, "nextToken is none that was given out")
     start = int(text)
     told: Asked = {name: found[start : start + most]}

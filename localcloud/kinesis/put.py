@@ -320,7 +320,7 @@ def _too_large(size: int, most: int) -> AwsError:
 
 
 def _explicit(text: Any) -> int:
-    if not isinstance(text, str) or not text.isdigit() or int(text) > MAX_HASH_KEY:
+    if not isinstance(text, str) or not text.isdecimal() or int(text) > MAX_HASH_KEY:
         raise AwsError("InvalidArgumentException", f"Invalid ExplicitHashKey. {text!r}")
     return int(text)
 
@@ -334,7 +334,7 @@ def _check_ordering(stream: Stream, shard: Shard, number: Any) -> None:
     if number is None:
         return
     following = int(shard.sequence_number(shard.end_position))
-    if not isinstance(number, str) or not number.isdigit() or int(number) >= following:
+    if not isinstance(number, str) or not number.isdecimal() or int(number) >= following:
         raise AwsError(
             "InvalidArgumentException",
             f"ExclusiveMinimumSequenceNumber {number} used in PutRecord on stream {stream.name} "

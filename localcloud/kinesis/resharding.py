@@ -44,7 +44,7 @@ class Resharding:
         stream = self._provisioned(body, "SplitShard")
         shard = _open_shard(stream, body["ShardToSplit"])
         text = body["NewStartingHashKey"]
-        if not isinstance(text, str) or not text.isdigit() or int(text) > MAX_HASH_KEY:
+        if not isinstance(text, str) or not text.isdecimal() or int(text) > MAX_HASH_KEY:
             raise AwsError("InvalidArgumentException", f"NewStartingHashKey {text!r} is invalid")
         at = int(text)
         if not shard.start_hash < at <= shard.end_hash:

@@ -124,7 +124,7 @@ class Shard:
     def position_of(self, sequence_number: str) -> int | None:
         """The position that a sequence number of this shard stands for; None for another's."""
         tail = sequence_number.removeprefix(self.number_prefix)
-        if len(tail) != _NUMBER_DIGITS or tail == sequence_number or not tail.isdigit():
+        if len(tail) != _NUMBER_DIGITS or tail == sequence_number or not tail.isdecimal():
             return None
         return int(tail) - _FIRST_NUMBER
 

@@ -272,7 +272,7 @@ def _tags(body: dict[str, Any]) -> dict[str, str]:
 
 def _page(body: dict[str, Any], name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     token = body.get("NextToken") or "0"
-    if not token.isdigit():
+    if not (token.isascii() and token.isdecimal()):
         raise AwsError("ValidationException", "Invalid NextToken.")
     first, limit = int(token), int(body.get("MaxResults") or 20)
     answer: dict[str, Any] = {name: found[first : first + limit]}

@@ -213,7 +213,7 @@ class QueryEngine:
     def _continued(self, body: dict[str, Any]) -> tuple[Run, int]:
         query_id, _, first = str(body["NextToken"]).partition("|")
         run = self._runs.get(query_id)
-        if run is None or not first.isdigit():
+        if run is None or not first.isdecimal():
             raise AwsError("ValidationException", "Invalid or expired NextToken.")
         if run.sql != body.get("QueryString"):
             raise AwsError("ValidationException", "NextToken belongs to another QueryString.")

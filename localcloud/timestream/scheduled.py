@@ -175,7 +175,7 @@ class ScheduledQueries:
 
     async def _list(self, body: Json) -> Json:
         token = body.get("NextToken") or "0"
-        if not token.isdigit():
+        if not token.isdecimal():
             raise AwsError("ValidationException", "Invalid NextToken.")
         first, limit = int(token), int(body.get("MaxResults") or DEFAULT_LISTED)
         listed = []

@@ -147,7 +147,7 @@ class _Rewriter:
 
     def _on_literal(self, node: exp.Literal) -> exp.Expression:
         """A decimal as the double that Timestream takes it for; DuckDB wants a percentile bare."""
-        if node.is_string or str(node.this).isdigit():
+        if node.is_string or str(node.this).isdecimal():
             return node
         around = node.parent.parent if isinstance(node.parent, exp.Array) else node.parent
         if isinstance(around, exp.Anonymous) and str(around.this).lower() == "approx_percentile":
