@@ -69,12 +69,9 @@ class AlarmReader:
         self.since_ms = run.start_ms
         self._log = EventLog(run_dir)
         self._wait_s = wait_s
-        self._seen: set[str] = set()
-        self.transitions: list[Transition] = []
-        for event in read_events(run_dir):
-            if event.get("event") == "alarm":
-                self._seen.add(event["message_id"])
-                self.transitions.append(Transition(event["t_ms"], event["alarm"], event["state"]))
+        known = _known(run_dir)
+        self._seen = set(known)
+        self.transitions = list(known.values())
 
     async def poll(self) -> None:
         """Takes what is in the queue now."""
@@ -132,12 +129,9 @@ class AlarmHistory:
         self._names = names
         self.since_ms = run.start_ms
         self._log = EventLog(run_dir)
-        self._seen: set[str] = set()
-        self.transitions: list[Transition] = []
-        for event in read_events(run_dir):
-            if event.get("event") == "alarm":
-                self._seen.add(event["message_id"])
-                self.transitions.append(Transition(event["t_ms"], event["alarm"], event["state"]))
+        known = _known(run_dir)
+        self._seen = set(known)
+        self.transitions = list(known.values())
 
     async def poll(self) -> None:
         """Takes what happened until now."""
@@ -161,6 +155,15 @@ class AlarmHistory:
             self._seen.add(known)
             self._log.add("alarm", t_ms=t_ms, alarm=short, state=state, message_id=known)
             self.transitions.append(Transition(t_ms, short, state))
+
+
+def _known(run_dir: Path) -> dict[str, Transition]:
+    """What was taken before, by the message that told it."""
+    return {
+        event["message_id"]: Transition(event["t_ms"], event["alarm"], event["state"])
+        for event in read_events(run_dir)
+        if event.get("event") == "alarm"
+    }
 
 
 def window_s(expectation: AlarmExpectation, scenario: Scenario) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import logging
 import random
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class Job:
             self.ended(self)
 
 
-class Action:
+class Action(ABC):
     """One action of a rule; subclasses send.
 
     Args:
@@ -102,17 +103,17 @@ class Action:
         self._sending: set[asyncio.Task[None]] = set()
 
     @property
+    @abstractmethod
     def resource(self) -> str:
         """Where to, for people."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def send(self, jobs: Sequence[Job]) -> list[str]:
         """Sends once; an error code for each job, empty where it arrived.
 
         Raises:
             AwsError: none arrived.
         """
-        raise NotImplementedError
 
     def take(self, job: Job) -> None:
         """Takes a message."""

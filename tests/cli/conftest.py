@@ -40,3 +40,11 @@ def fleetcast(place: dict[str, str]) -> Iterator[Callable[..., subprocess.Comple
 
     yield run
     run("cloud", "stop")
+
+
+@pytest.fixture(scope="module")
+def deployed(fleetcast: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """A local cloud of the module's own with the stack `dev`."""
+    assert fleetcast("cloud", "start").returncode == 0
+    done = fleetcast("deploy")
+    assert done.returncode == 0, done.stderr

@@ -13,13 +13,6 @@ DEVICES = 12
 
 
 @pytest.fixture(scope="module")
-def deployed(fleetcast):
-    assert fleetcast("cloud", "start").returncode == 0
-    done = fleetcast("deploy")
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
 def claimed(fleetcast, deployed):
     done = fleetcast("devices", "enrol", "--claim", "--count", str(DEVICES))
     assert done.returncode == 0, done.stderr

@@ -26,13 +26,6 @@ expect: {lost: 0, rate_error_pct: null}
 
 
 @pytest.fixture(scope="module")
-def deployed(fleetcast):
-    assert fleetcast("cloud", "start").returncode == 0
-    done = fleetcast("deploy")
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
 def enrolled(fleetcast, deployed):
     done = fleetcast("devices", "enrol", "--count", "20")
     assert done.returncode == 0, done.stderr

@@ -167,8 +167,13 @@ async def test_what_an_action_cannot_do_goes_to_the_error_action_and_is_counted(
 
     await eventually(counted)
     errors = [{"Name": "RuleName", "Value": made}, {"Name": "ActionType", "Value": "SQS"}]
-    page = await cloudwatch.list_metrics(MetricName="ErrorActionSuccess", Dimensions=errors)
-    assert page["Metrics"]
+
+    # The message is there before the rule has heard that it is.
+    async def counted_error():
+        page = await cloudwatch.list_metrics(MetricName="ErrorActionSuccess", Dimensions=errors)
+        return page["Metrics"]
+
+    await eventually(counted_error)
 
 
 async def test_a_stream_that_throttles_is_tried_again(
