@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from simulator import noise
+from simulator import columns, noise
 from simulator.faults import pick_devices, refuse_transport
 from simulator.faults.at_work import FaultsAtWork
 from simulator.faults.base import Draft, among, reason_indexes
@@ -195,6 +196,16 @@ class Fleet:
             return DeviceNames(devices)
         return [f"{DEVICE_PREFIX}{number:06d}" for number in range(devices)]
 
+    @cached_property
+    def _names(self) -> pa.Array:
+        return pa.array(self.device_ids, pa.string())
+
+    def names_of(self, devices: Ints) -> pa.Array:
+        """Names of devices by their numbers, strings of shape (n,)."""
+        if len(self.device_ids) <= MOST_NAMES:
+            return columns.taken(self._names, devices)
+        return pa.array([self.device_ids[number] for number in devices.tolist()], pa.string())
+
     def picked(self, index: int) -> Bools:
         """Devices that a fault, by its index, is on; shape (devices,)."""
         known = self._picked.get(index)
@@ -242,9 +253,8 @@ class Fleet:
         """The site of a device."""
         return self.site_names[int(self.site_of[device])]
 
-    def firmware(self, device: int) -> str | None:
-        """The firmware version of a device; None where its class has none."""
-        kind = int(self.class_of[device])
+    def firmware_of(self, kind: int) -> tuple[list[str], Ints] | None:
+        """(versions, number of each device's) of a class; None where it has none."""
         weights = self.scenario.fleet.classes[kind].firmware
         if weights is None:
             return None
@@ -255,7 +265,12 @@ class Fleet:
             numbers = np.arange(self.scenario.fleet.devices, dtype=np.int64)
             drawn = _drawn(list(weights.values()), noise.uniform(stream, numbers))
             known = self._firmware[kind] = (list(weights), drawn)
-        return known[0][int(known[1][device])]
+        return known
+
+    def firmware(self, device: int) -> str | None:
+        """The firmware version of a device; None where its class has none."""
+        known = self.firmware_of(int(self.class_of[device]))
+        return None if known is None else known[0][int(known[1][device])]
 
     def class_name(self, device: int) -> str:
         """The class of a device."""

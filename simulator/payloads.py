@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
+from simulator import columns
 from simulator.templates import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from simulator.fleet import Block, Fleet
 
 
-def with_firmware(text: str, firmware: str | None) -> str:
-    """The text of a standard payload with its device's firmware, in the order of the keys."""
-    if firmware is None:
-        return text
-    before, mark, after = text.partition('","run":')
-    return f'{before}","firmware":"{firmware}{mark}{after}'
+class Heads:
+    """What stands before the seq in the standard payloads of a class, in the order of the keys.
+
+    Args:
+        fleet: Whose class.
+        kind: Its number.
+    """
+
+    def __init__(self, fleet: Fleet, kind: int) -> None:
+        name, run = fleet.scenario.fleet.classes[kind].name, json.dumps(fleet.run.id)
+        self._fleet = fleet
+        self._before = columns.constant(f'{{"class":"{name}","device":"'.encode())
+        self._after = columns.constant(f'","run":{run},"seq"'.encode())
+        self._drawn = fleet.firmware_of(kind)
+        versions = [] if self._drawn is None else self._drawn[0]
+        self._versions = pa.array(
+            [f'","firmware":"{version}","run":{run},"seq"'.encode() for version in versions],
+            pa.binary(),
+        )
+
+    def of(self, devices: NDArray[np.int64]) -> list[pa.Array | pa.Scalar]:
+        """The parts of it that readings of these devices have."""
+        names = columns.as_bytes(self._fleet.names_of(devices))
+        if self._drawn is None:
+            return [self._before, names, self._after]
+        return [self._before, names, columns.taken(self._versions, self._drawn[1][devices])]
 
 
 def own_shapes(

@@ -16,7 +16,8 @@ from fleetcast.errors import TargetError
 from fleetcast.target import Target
 from simulator.batch import ACKED, FAILED
 from simulator.transports.kinesis import KinesisTransport
-from simulator.transports.putrecords import plain_body
+from simulator.columns import of_bytes, of_texts
+from simulator.transports.bodies import plain_body
 from tests.simulator.fake_kinesis import FakeKinesis
 
 TOKEN = "a-session-token-that-no-log-may-have"
@@ -162,7 +163,7 @@ def test_a_body_is_what_a_json_encoder_would_make_of_the_same_records(stream, so
     if not stream.isprintable():
         stream = "s"
     payloads, keys = map(list, zip(*some, strict=True))
-    assert json.loads(plain_body(stream, payloads, keys)) == {
+    assert json.loads(plain_body(stream, of_bytes(payloads), of_texts(keys))) == {
         "StreamName": stream,
         "Records": [
             {"Data": base64.b64encode(payload).decode(), "PartitionKey": key}

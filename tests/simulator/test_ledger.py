@@ -20,6 +20,7 @@ from simulator import batch as batch_numbers
 from simulator import ledger
 from simulator.batch import Batch, batch_of
 from simulator.codec import Encoder
+from simulator.columns import of_maybe, of_words
 from simulator.fleet import Fleet
 from simulator.ledger import ACKED, FAILED, UNKNOWN, LedgerWriter
 
@@ -30,6 +31,7 @@ from pathlib import Path
 import numpy as np
 from simulator import ledger
 from simulator.batch import ACKED
+from simulator.columns import of_maybe, of_words
 from simulator.engine import drive
 from simulator.scenario import load_run
 from simulator.transports import Traffic
@@ -48,8 +50,8 @@ class Half:
         landed = batch.take(np.flatnonzero(batch.rows["k"] % 2 == 0))
         landed.rows["outcome"], landed.rows["attempts"] = ACKED, 1
         landed.rows["sent_ns"] = landed.rows["acked_ns"] = time.time_ns()
-        landed.shards = ["s-0"] * len(landed)
-        landed.sequence_numbers = [str(k) for k in landed.rows["k"]]
+        landed.shards = of_words(["s-0"] * len(landed))
+        landed.sequence_numbers = of_maybe([str(k) for k in landed.rows["k"]])
         self.done(landed)
     async def drain(self):
         await asyncio.Event().wait()
@@ -77,8 +79,8 @@ def ack(batch: Batch) -> Batch:
     rows = batch.rows
     rows["outcome"], rows["attempts"] = batch_numbers.ACKED, 1
     rows["sent_ns"], rows["acked_ns"] = rows["scheduled_ns"] + 1, rows["scheduled_ns"] + 2
-    batch.shards = ["shardId-000000000001"] * len(batch)
-    batch.sequence_numbers = [f"49{k:054d}" for k in rows["k"]]
+    batch.shards = of_words(["shardId-000000000001"] * len(batch))
+    batch.sequence_numbers = of_maybe([f"49{k:054d}" for k in rows["k"]])
     return batch
 
 
@@ -117,7 +119,8 @@ def test_rows_come_back_as_they_were_written(started):
     folder, scenario, run = started
     batch = ack(readings_of(scenario, run, 100))
     batch.rows["outcome"][3], batch.rows["acked_ns"][3] = batch_numbers.FAILED, 0
-    batch.shards[3] = batch.sequence_numbers[3] = None
+    batch.shards = batch.shards.replaced({3: None})
+    batch.sequence_numbers = batch.sequence_numbers.replaced({3: None})
     with writing(folder, scenario, run) as writer:
         writer.release(100)
         writer.record(batch)

@@ -1,0 +1,221 @@
+"""Texts of many readings as one Arrow array: made, cut and put together without an object for each.
+
+A `Column` reads as a sequence of Python's own texts, for whoever wants one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+T_co = TypeVar("T_co", covariant=True)
+_BINARY = pa.binary()
+# Strings by their numbers in a dictionary.
+WORDS = pa.dictionary(pa.int32(), pa.string())
+_NOTHING = pa.scalar(b"", _BINARY)
+# Called as they are: the functions around them cost more than a request's worth of readings.
+_JOIN, _TAKE = pc.get_function("binary_join_element_wise"), pc.get_function("take")
+_COLON = ord(":")
+# What separates the numbers of a JSON array, as what comes before each of them.
+_AS_COLONS = bytes.maketrans(b"[,", b"::")
+# From here on Python writes a number with an exponent, and orjson otherwise.
+_PLAIN = (1e-4, 1e16)
+
+
+class Column(Sequence[T_co]):
+    """Texts, or what there is instead of them, as an Arrow array that does not change.
+
+    Args:
+        array: The array: of bytes, or of strings.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: pa.Array) -> None:
+        self.array = array
+
+    @overload
+    def __getitem__(self, place: int) -> T_co: ...
+    @overload
+    def __getitem__(self, place: slice) -> Column[T_co]: ...
+    def __getitem__(self, place: int | slice) -> T_co | Column[T_co]:
+        if isinstance(place, slice):
+            return Column(self.array[place])
+        value: T_co = self.array[int(place)].as_py()
+        return value
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[T_co]:
+        return iter(self.tolist())
+
+    def tolist(self) -> list[T_co]:
+        """All of them, as Python's own."""
+        texts: list[T_co] = self.array.to_pylist()
+        return texts
+
+    def take(self, places: NDArray[Any]) -> Column[T_co]:
+        """The texts at some places, in that order."""
+        return Column(taken(self.array, places))
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each, shape (n,)."""
+        return sizes(self.array)
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest; 0 of none."""
+        return int(self.sizes.max(initial=0))
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """Which are not None, shape (n,)."""
+        valid: NDArray[np.bool_] = self.array.is_valid().to_numpy(zero_copy_only=False)
+        return valid
+
+    @property
+    def known(self) -> list[T_co]:
+        """What an array with a dictionary can have, whether or not it does."""
+        texts: list[T_co] = self.array.dictionary.to_pylist()
+        return texts
+
+    def counts(self) -> dict[T_co, int]:
+        """How often each is there."""
+        told = self.array.value_counts()
+        texts, numbers = told.field("values").to_pylist(), told.field("counts").to_pylist()
+        return dict(zip(texts, numbers, strict=True))
+
+    def replaced(self, others: dict[int, T_co]) -> Column[T_co]:
+        """The same with others at some places."""
+        if not others:
+            return self
+        places = np.arange(len(self))
+        places[list(others)] = len(self) + np.arange(len(others))
+        more = pa.array(list(others.values()), self.array.type)
+        return Column(taken(pa.concat_arrays([self.array, more]), places))
+
+    @staticmethod
+    def joined(columns: Iterable[Column[T_co]]) -> Column[T_co]:
+        """Columns of one kind one after the other."""
+        arrays = [column.array for column in columns]
+        return Column(arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays))
+
+
+def of_bytes(texts: Iterable[bytes]) -> Column[bytes]:
+    """A column of bytes."""
+    return texts if isinstance(texts, Column) else Column(pa.array(texts, _BINARY))
+
+
+def of_texts(texts: Iterable[str]) -> Column[str]:
+    """A column of strings."""
+    return texts if isinstance(texts, Column) else Column(pa.array(texts, pa.string()))
+
+
+def of_maybe(texts: Sequence[str | None]) -> Column[str | None]:
+    """A column of strings that are not all there."""
+    return Column(pa.array(texts, pa.string()))
+
+
+def of_words(texts: Sequence[str | None]) -> Column[str | None]:
+    """A column of few strings, each of them many times, or not there."""
+    return with_dictionary(pa.array(texts, pa.string()))
+
+
+def with_dictionary(array: pa.Array) -> Column[str | None]:
+    """The same of an array of strings."""
+    return Column(array.dictionary_encode())
+
+
+def taken(array: pa.Array, places: NDArray[Any]) -> pa.Array:
+    """What an array has at some places, in that order."""
+    return _TAKE.call([array, pa.array(places)])
+
+
+def side_by_side(*parts: pa.Array | pa.Scalar) -> pa.Array:
+    """Of bytes, each reading's parts put together; a scalar is the same in all of them."""
+    return _JOIN.call([*parts, _NOTHING])
+
+
+def constant(text: bytes) -> pa.Scalar:
+    """A part that is the same in all readings."""
+    return pa.scalar(text, _BINARY)
+
+
+def as_bytes(array: pa.Array) -> pa.Array:
+    """Strings as the bytes that they are."""
+    return array if array.type == _BINARY else array.view(_BINARY)
+
+
+def bounds(array: pa.Array) -> NDArray[np.int32]:
+    """Where each text begins in the array's memory, and the last one ends; shape (n + 1,)."""
+    offsets = array.buffers()[1]
+    if offsets is None or not offsets.size:
+        return np.zeros(1, dtype=np.int32)
+    return np.frombuffer(offsets, np.int32, len(array) + 1, array.offset * 4)
+
+
+def sizes(array: pa.Array) -> NDArray[np.int64]:
+    """Bytes of each text, shape (n,)."""
+    return np.diff(bounds(array)).astype(np.int64)
+
+
+def pieces(array: pa.Array, ends: NDArray[np.int64]) -> list[memoryview]:
+    """The texts as one, cut behind some of them; what comes after the last cut is left out."""
+    held = array.buffers()[2]
+    whole = memoryview(b"" if held is None else held)
+    at = bounds(array)
+    cuts = [int(at[0]), *at[ends].tolist()]
+    return [whole[first:last] for first, last in zip(cuts, cuts[1:], strict=False)]
+
+
+def whole(array: pa.Array) -> memoryview:
+    """All texts as one."""
+    (text,) = pieces(array, np.array([len(array)]))
+    return text
+
+
+def cut(text: bytes | bytearray, ends: NDArray[Any], kind: pa.DataType = _BINARY) -> pa.Array:
+    """Texts that lie one after the other, by where each ends; the first begins at 0."""
+    offsets = np.zeros(len(ends) + 1, dtype=np.int32)
+    offsets[1:] = ends
+    return pa.Array.from_buffers(
+        kind, len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+    )
+
+
+def fixed(table: NDArray[np.uint8], kind: pa.DataType = _BINARY) -> pa.Array:
+    """The rows of a table as texts; shape (n, size)."""
+    count, size = table.shape
+    return cut(table.tobytes(), np.arange(1, count + 1) * size, kind)
+
+
+def whole_numbers(column: NDArray[np.int64]) -> pa.Array:
+    """A colon and a whole number, as a member of a JSON object has them."""
+    return _numbers(column)
+
+
+def decimals(column: NDArray[np.float64]) -> pa.Array:
+    """A colon and a number: the shortest that reads as the same one, as `repr` writes it."""
+    size = np.abs(column)
+    plain = ((size >= _PLAIN[0]) & (size < _PLAIN[1])) | (size == 0)
+    if plain.all():
+        return _numbers(column)
+    return pa.array([b":" + repr(number).encode() for number in column.tolist()], _BINARY)
+
+
+def _numbers(column: NDArray[Any]) -> pa.Array:
+    if not len(column):
+        return pa.array([], _BINARY)
+    # An array of JSON that reads "[1,2]" has the texts "[1" and ",2" but for what begins them.
+    text = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
+    text = text.translate(_AS_COLONS)
+    begins = np.flatnonzero(np.frombuffer(text, np.uint8) == _COLON)
+    return cut(text, np.append(begins[1:], len(text) - 1))
