@@ -60,6 +60,7 @@ class Batch:
         sequence_numbers: As what each landed, where the target told.
         own_keys: Whether every key is its device's name.
         groups: How many readings, one after the other, make a record each; None is one by one.
+        records: Each one as it stands in a request, where a transport made that.
     """
 
     rows: Rows
@@ -70,6 +71,7 @@ class Batch:
     sequence_numbers: Column[str | None] | None = None
     own_keys: bool = False
     groups: NDArray[np.int64] | None = None
+    records: Column[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -90,6 +92,7 @@ class Batch:
             self.shards and self.shards[chosen],
             self.sequence_numbers and self.sequence_numbers[chosen],
             self.own_keys,
+            records=self.records and self.records[chosen],
         )
 
     def take(self, chosen: NDArray[np.intp]) -> Batch:
@@ -103,6 +106,7 @@ class Batch:
             self.shards and self.shards.take(chosen),
             self.sequence_numbers and self.sequence_numbers.take(chosen),
             self.own_keys,
+            records=self.records and self.records.take(chosen),
         )
 
     @staticmethod
@@ -110,12 +114,14 @@ class Batch:
         """Batches one after the other, as one. Where they landed is not kept."""
         if len(batches) == 1 and batches[0].groups is None:
             return batches[0]
+        records = [batch.records for batch in batches]
         return Batch(
             joined_rows(batches),
             Column.joined([batch.payloads for batch in batches]),
             Column.joined([batch.keys for batch in batches]),
             max((batch.largest for batch in batches), default=0),
             own_keys=all(batch.own_keys for batch in batches),
+            records=None if None in records else Column.joined(records),  # type: ignore[arg-type]
         )
 
     def fail(self) -> None:

@@ -43,7 +43,7 @@ class Encoder:
         self._tail = columns.constant(b',"v":1' if self._signer else b',"v":1}')
         self._sites = pa.array(
             [f'}},"site":"{site}","ts"'.encode() for site in fleet.site_names],
-            pa.binary(),
+            columns.BINARY,
         )
 
     def encode(self, block: Block) -> Column[bytes]:

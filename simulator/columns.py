@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 T_co = TypeVar("T_co", covariant=True)
-_BINARY = pa.binary()
+# Of 64-bit offsets: a block of readings that a fault makes large has more than 2 GB.
+BINARY, STRING = pa.large_binary(), pa.large_string()
 # Strings by their numbers in a dictionary.
 WORDS = pa.dictionary(pa.int32(), pa.string())
-_NOTHING = pa.scalar(b"", _BINARY)
+_NOTHING = pa.scalar(b"", BINARY)
 # Called as they are: the functions around them cost more than a request's worth of readings.
 _JOIN, _TAKE = pc.get_function("binary_join_element_wise"), pc.get_function("take")
 _COLON = ord(":")
@@ -88,10 +89,9 @@ class Column(Sequence[T_co]):
         return texts
 
     def counts(self) -> dict[T_co, int]:
-        """How often each is there."""
-        told = self.array.value_counts()
-        texts, numbers = told.field("values").to_pylist(), told.field("counts").to_pylist()
-        return dict(zip(texts, numbers, strict=True))
+        """How often each of `known` is there."""
+        numbers = np.bincount(self.array.indices.drop_null(), minlength=len(self.known))
+        return dict(zip(self.known, numbers.tolist(), strict=True))
 
     def replaced(self, others: dict[int, T_co]) -> Column[T_co]:
         """The same with others at some places."""
@@ -111,12 +111,12 @@ class Column(Sequence[T_co]):
 
 def of_bytes(texts: Iterable[bytes]) -> Column[bytes]:
     """A column of bytes."""
-    return texts if isinstance(texts, Column) else Column(pa.array(texts, _BINARY))
+    return texts if isinstance(texts, Column) else Column(pa.array(texts, BINARY))
 
 
 def of_texts(texts: Iterable[str]) -> Column[str]:
     """A column of strings."""
-    return texts if isinstance(texts, Column) else Column(pa.array(texts, pa.string()))
+    return texts if isinstance(texts, Column) else Column(pa.array(texts, STRING))
 
 
 def of_maybe(texts: Sequence[str | None]) -> Column[str | None]:
@@ -146,25 +146,26 @@ def side_by_side(*parts: pa.Array | pa.Scalar) -> pa.Array:
 
 def constant(text: bytes) -> pa.Scalar:
     """A part that is the same in all readings."""
-    return pa.scalar(text, _BINARY)
+    return pa.scalar(text, BINARY)
 
 
 def as_bytes(array: pa.Array) -> pa.Array:
     """Strings as the bytes that they are."""
-    return array if array.type == _BINARY else array.view(_BINARY)
+    return array.view(BINARY)
 
 
-def bounds(array: pa.Array) -> NDArray[np.int32]:
+def bounds(array: pa.Array) -> NDArray[np.int64]:
     """Where each text begins in the array's memory, and the last one ends; shape (n + 1,)."""
     offsets = array.buffers()[1]
     if offsets is None or not offsets.size:
-        return np.zeros(1, dtype=np.int32)
-    return np.frombuffer(offsets, np.int32, len(array) + 1, array.offset * 4)
+        return np.zeros(1, dtype=np.int64)
+    return np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
 
 
 def sizes(array: pa.Array) -> NDArray[np.int64]:
     """Bytes of each text, shape (n,)."""
-    return np.diff(bounds(array)).astype(np.int64)
+    at = bounds(array)
+    return at[1:] - at[:-1]
 
 
 def pieces(array: pa.Array, ends: NDArray[np.int64]) -> list[memoryview]:
@@ -182,19 +183,19 @@ def whole(array: pa.Array) -> memoryview:
     return text
 
 
-def cut(text: bytes | bytearray, ends: NDArray[Any], kind: pa.DataType = _BINARY) -> pa.Array:
-    """Texts that lie one after the other, by where each ends; the first begins at 0."""
-    offsets = np.zeros(len(ends) + 1, dtype=np.int32)
+def cut(text: bytes | bytearray, ends: NDArray[np.int64]) -> pa.Array:
+    """Bytes that lie one after the other, by where each ends; the first begins at 0."""
+    offsets = np.zeros(len(ends) + 1, dtype=np.int64)
     offsets[1:] = ends
     return pa.Array.from_buffers(
-        kind, len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+        BINARY, len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(text)]
     )
 
 
-def fixed(table: NDArray[np.uint8], kind: pa.DataType = _BINARY) -> pa.Array:
-    """The rows of a table as texts; shape (n, size)."""
+def fixed(table: NDArray[np.uint8]) -> pa.Array:
+    """The rows of a table as bytes; shape (n, size)."""
     count, size = table.shape
-    return cut(table.tobytes(), np.arange(1, count + 1) * size, kind)
+    return cut(table.tobytes(), np.arange(1, count + 1) * size)
 
 
 def whole_numbers(column: NDArray[np.int64]) -> pa.Array:
@@ -208,12 +209,12 @@ def decimals(column: NDArray[np.float64]) -> pa.Array:
     plain = ((size >= _PLAIN[0]) & (size < _PLAIN[1])) | (size == 0)
     if plain.all():
         return _numbers(column)
-    return pa.array([b":" + repr(number).encode() for number in column.tolist()], _BINARY)
+    return pa.array([b":" + repr(number).encode() for number in column.tolist()], BINARY)
 
 
 def _numbers(column: NDArray[Any]) -> pa.Array:
     if not len(column):
-        return pa.array([], _BINARY)
+        return pa.array([], BINARY)
     # An array of JSON that reads "[1,2]" has the texts "[1" and ",2" but for what begins them.
     text = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
     text = text.translate(_AS_COLONS)

@@ -198,13 +198,13 @@ class Fleet:
 
     @cached_property
     def _names(self) -> pa.Array:
-        return pa.array(self.device_ids, pa.string())
+        return pa.array(self.device_ids, columns.STRING)
 
     def names_of(self, devices: Ints) -> pa.Array:
         """Names of devices by their numbers, strings of shape (n,)."""
         if len(self.device_ids) <= MOST_NAMES:
             return columns.taken(self._names, devices)
-        return pa.array([self.device_ids[number] for number in devices.tolist()], pa.string())
+        return pa.array([self.device_ids[number] for number in devices.tolist()], columns.STRING)
 
     def picked(self, index: int) -> Bools:
         """Devices that a fault, by its index, is on; shape (devices,)."""

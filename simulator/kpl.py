@@ -43,7 +43,7 @@ def _varint(number: int) -> bytes:
 _SMALL = 16384
 _VARINTS = [_varint(number) for number in range(_SMALL)]
 _TAGGED = {
-    tag: pa.array([tag + text for text in _VARINTS], pa.binary())
+    tag: pa.array([tag + text for text in _VARINTS], columns.BINARY)
     for tag in (_KEY, _KEY_INDEX, _RECORD)
 }
 
@@ -52,7 +52,7 @@ def _tagged(tag: bytes, numbers: NDArray[np.int64]) -> pa.Array:
     """A tag and a number for each reading."""
     if numbers.max(initial=0) < _SMALL:
         return columns.taken(_TAGGED[tag], numbers)
-    return pa.array([tag + _varint(number) for number in numbers.tolist()], pa.binary())
+    return pa.array([tag + _varint(number) for number in numbers.tolist()], columns.BINARY)
 
 
 def aggregate(

@@ -36,7 +36,7 @@ class Heads:
         versions = [] if self._drawn is None else self._drawn[0]
         self._versions = pa.array(
             [f'","firmware":"{version}","run":{run},"seq"'.encode() for version in versions],
-            pa.binary(),
+            columns.BINARY,
         )
 
     def of(self, devices: NDArray[np.int64]) -> list[pa.Array | pa.Scalar]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
@@ -16,11 +17,13 @@ import pyarrow as pa
 from simulator import columns
 from simulator.columns import Column
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _RECORD = re.compile(rb'\{"SequenceNumber":"(\d+)","ShardId":"([\w-]+)"\}', re.ASCII)
-_BEGIN, _END, _COMMA = b"[{", b"}]", b","
-_DIGITS = (ord("0"), ord("9"))
-# Characters that stand for themselves in JSON are from here on, but for two.
-_SPACE, _QUOTE, _BACKSLASH, _DELETE = b' "\\\x7f'
+_BEGIN, _END, _BACKSLASH = b"[{", b"}]", b"\\"
+# Between the quote and the last one, all characters but the backslash stand for themselves in JSON.
+_COMMA, _ZERO, _NINE, _QUOTE, _DELETE = b',09"\x7f'
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +75,21 @@ def _as_table(text: bytes, count: int) -> Answer | None:
     if not first or first.end() - begin + 1 != (end - begin + 1) / count:
         return None
     table = np.frombuffer(text, np.uint8, end - begin + 1, begin).reshape(count, -1)
-    cuts = [0, *(place - begin for group in (1, 2) for place in first.span(group)), -1]
-    before, number, between, shard, after = (
-        table[:, one:other] for one, other in zip(cuts, cuts[1:], strict=False)
+    least, most = table.min(axis=0), table.max(axis=0)
+    (number, number_end), (shard, shard_end) = (
+        (first.start(group) - begin, first.end(group) - begin) for group in (1, 2)
     )
-    alike = all((part == part[0]).all() for part in (before, between, after))
-    commas = (table[:-1, -1] == ord(_COMMA)).all()
-    digits = ((number >= _DIGITS[0]) & (number <= _DIGITS[1])).all()
-    plain = (shard > _SPACE) & (shard < _DELETE) & (shard != _QUOTE) & (shard != _BACKSLASH)
-    if not (alike and commas and digits and plain.all()) or not _is_rest(text, begin, end):
+    alike = least == most
+    alike[number:number_end] = (least >= _ZERO)[number:number_end] & (most <= _NINE)[number:number_end]
+    alike[shard:shard_end] = (least > _QUOTE)[shard:shard_end] & (most < _DELETE)[shard:shard_end]
+    # Behind the last record is no comma.
+    alike[-1] = (table[:-1, -1] == _COMMA).all()
+    if not alike.all() or _BACKSLASH in text or not _is_rest(text, begin, end):
         return None
-    return Answer(Column(_strings(number)), columns.with_dictionary(_strings(shard)))
+    return Answer(
+        Column(_strings(table[:, number:number_end])),
+        columns.with_dictionary(_strings(table[:, shard:shard_end])),
+    )
 
 
 def _is_rest(text: bytes, begin: int, end: int) -> bool:
@@ -94,6 +101,8 @@ def _is_rest(text: bytes, begin: int, end: int) -> bool:
     return isinstance(rest, dict) and rest.get("Records") == []
 
 
-def _strings(table: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> pa.Array:
-    return columns.fixed(table, pa.string())
-
+def _strings(table: NDArray[np.uint8]) -> pa.Array:
+    """The rows of a table as strings."""
+    count, size = table.shape
+    ends = np.arange(count + 1, dtype=np.int32) * np.int32(size)
+    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(table.tobytes()))

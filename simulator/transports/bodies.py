@@ -13,28 +13,32 @@ import pyarrow as pa
 import pybase64
 
 from simulator import columns, kpl
+from simulator.columns import Column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.batch import Batch
-    from simulator.columns import Column
     from simulator.transports.shards import ShardMap
 
 _KEY, _NEXT, _END = b'","PartitionKey":"', b'"},{"Data":"', b'"}]}'
 _KEY_PART, _NEXT_PART = columns.constant(_KEY), columns.constant(_NEXT)
 # Base64 takes three bytes at a time: what fills up texts, by how much more than threes they have.
-_FILL = pa.array([b"", b"\0\0", b"\0"], pa.binary())
+_FILL = pa.array([b"", b"\0\0", b"\0"], columns.BINARY)
 _NOTHING_THERE = ord("=")
 _SPACE, _QUOTE, _BACKSLASH = b' "\\'
 
 
-def plain_body(stream: str, payloads: Column[bytes], keys: Column[str]) -> bytes:
-    """The body of a request in which every payload is a record."""
-    records = columns.side_by_side(
-        _base64(payloads.array), _KEY_PART, _json_texts(keys), _NEXT_PART
+def record_texts(payloads: Column[bytes], keys: Column[str]) -> Column[bytes]:
+    """Readings that are a record each as they stand in requests, to be sent as often as need be."""
+    return Column(
+        columns.side_by_side(_base64(payloads.array), _KEY_PART, _json_texts(keys), _NEXT_PART)
     )
-    return b"".join((_head(stream), columns.whole(records)[: -len(_NEXT)], _END))
+
+
+def plain_body(stream: str, records: Column[bytes]) -> bytes:
+    """The body of a request with records that `record_texts` made."""
+    return b"".join((_head(stream), columns.whole(records.array)[: -len(_NEXT)], _END))
 
 
 def aggregated_body(
@@ -85,4 +89,4 @@ def _json_texts(keys: Column[str]) -> pa.Array:
     text = np.frombuffer(columns.whole(keys.array), np.uint8)
     if not ((text < _SPACE) | (text == _QUOTE) | (text == _BACKSLASH)).any():
         return columns.as_bytes(keys.array)
-    return pa.array(orjson.dumps(keys.tolist())[2:-2].split(b'","'), pa.binary())
+    return pa.array(orjson.dumps(keys.tolist())[2:-2].split(b'","'), columns.BINARY)

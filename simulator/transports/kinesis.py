@@ -21,7 +21,7 @@ import numpy as np
 from fleetcast.errors import TargetError
 from simulator.batch import ACKED, UNKNOWN, Batch
 from simulator.transports import Traffic
-from simulator.transports.bodies import aggregated_body, plain_body
+from simulator.transports.bodies import aggregated_body, plain_body, record_texts
 from simulator.transports.putrecords import (
     NeverConnectedError,
     NoAnswerError,
@@ -250,6 +250,9 @@ class KinesisTransport:
                 return Batch.joined(parts)
         while room and self._queue:
             since_s, batch = self._queue[0]
+            if self._map is None and batch.records is None:
+                # Of all that left together at once: for a request's worth it costs far more.
+                batch.records = record_texts(batch.payloads, batch.keys)
             count, size = self._fitting(batch, room, left, first=not parts)
             if not count:
                 break
@@ -312,7 +315,8 @@ class KinesisTransport:
         rows["outcome"] = UNKNOWN
         records = len(batch)
         if batch.groups is None or self._map is None:
-            body = plain_body(self._stream, batch.payloads, batch.keys)
+            texts = batch.records or record_texts(batch.payloads, batch.keys)
+            body = plain_body(self._stream, texts)
         else:
             records = len(batch.groups)
             body = aggregated_body(self._stream, batch, batch.groups, self._map)

@@ -17,7 +17,7 @@ from fleetcast.target import Target
 from simulator.batch import ACKED, FAILED
 from simulator.transports.kinesis import KinesisTransport
 from simulator.columns import of_bytes, of_texts
-from simulator.transports.bodies import plain_body
+from simulator.transports.bodies import plain_body, record_texts
 from tests.simulator.fake_kinesis import FakeKinesis
 
 TOKEN = "a-session-token-that-no-log-may-have"
@@ -163,7 +163,7 @@ def test_a_body_is_what_a_json_encoder_would_make_of_the_same_records(stream, so
     if not stream.isprintable():
         stream = "s"
     payloads, keys = map(list, zip(*some, strict=True))
-    assert json.loads(plain_body(stream, of_bytes(payloads), of_texts(keys))) == {
+    assert json.loads(plain_body(stream, record_texts(of_bytes(payloads), of_texts(keys)))) == {
         "StreamName": stream,
         "Records": [
             {"Data": base64.b64encode(payload).decode(), "PartitionKey": key}
