@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from simulator import columns
+from simulator import columns, numbers
 from simulator.columns import Column
 from simulator.faults import PayloadFault
+from simulator.numbers import Member
 from simulator.payloads import Heads, own_shapes
 from simulator.signing import Signer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from simulator.fleet import Block, Fleet
+    from simulator.signals import AnySignal
 
 
 class Encoder:
@@ -38,8 +42,8 @@ class Encoder:
         self._fleet = fleet
         self._signer = None if key is None else Signer(key)
         classes = fleet.scenario.fleet.classes
-        self._labels = [_labels(sorted(kind.signals)) for kind in classes]
-        self._heads = [Heads(fleet, kind) for kind in range(len(classes))]
+        self._members = [_members(kind.signals) for kind in classes]
+        self._heads = Heads(fleet)
         self._tail = columns.constant(b',"v":1' if self._signer else b',"v":1}')
         self._sites = pa.array(
             [f'}},"site":"{site}","ts"'.encode() for site in fleet.site_names],
@@ -66,7 +70,7 @@ class Encoder:
 
     def _texts(self, block: Block) -> Column[bytes]:
         """Readings up to their signature; whole, where there is none."""
-        kinds = np.flatnonzero(np.bincount(block.class_index, minlength=len(self._labels)))
+        kinds = np.flatnonzero(np.bincount(block.class_index, minlength=len(self._members)))
         if len(kinds) == 1:
             return Column(self._texts_of(block, int(kinds[0]), None))
         chosen = [np.flatnonzero(block.class_index == kind) for kind in kinds.tolist()]
@@ -81,14 +85,15 @@ class Encoder:
         """The same of the readings of one class; None chooses all."""
         places = slice(None) if chosen is None else chosen
         devices = block.device_index[places]
-        members = [columns.whole_numbers(block.seq[places])]
-        for name, label in self._labels[kind]:
-            members += [label, columns.decimals(block.values[name][places])]
+        signals: list[pa.Array | pa.Scalar] = []
+        for name, member in self._members[kind].items():
+            signals += member.texts(block.values[name][places])
         return columns.side_by_side(
-            *self._heads[kind].of(devices),
-            *members,
+            *self._heads.of(kind, devices),
+            numbers.whole(block.seq[places]),
+            *signals,
             columns.taken(self._sites, self._fleet.site_of[devices]),
-            columns.whole_numbers(block.ts_ms[places]),
+            numbers.whole(block.ts_ms[places]),
             self._tail,
         )
 
@@ -100,9 +105,11 @@ class Encoder:
         return signer.signed(columns.of_bytes([text.encode()]))[0]
 
 
-def _labels(names: list[str]) -> list[tuple[str, pa.Scalar]]:
-    """(signal, the text that comes before its value) of the signals of a class."""
-    before = [',"signals":{"', *[',"'] * (len(names) - 1)] if names else []
-    return [
-        (n, columns.constant(f'{b}{n}"'.encode())) for n, b in zip(names, before, strict=True)
-    ]
+def _members(signals: Mapping[str, AnySignal]) -> dict[str, Member]:
+    """The members of the payload that are signals of a class, in their order, by name."""
+    names = sorted(signals)
+    before = [',"signals":{"', *[',"'] * (len(names) - 1)]
+    return {
+        name: Member(f'{begin}{name}"'.encode(), signals[name].decimals)
+        for name, begin in zip(names, before, strict=False)
+    }

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -22,11 +21,6 @@ WORDS = pa.dictionary(pa.int32(), pa.string())
 _NOTHING = pa.scalar(b"", BINARY)
 # Called as they are: the functions around them cost more than a request's worth of readings.
 _JOIN, _TAKE = pc.get_function("binary_join_element_wise"), pc.get_function("take")
-_COLON = ord(":")
-# What separates the numbers of a JSON array, as what comes before each of them.
-_AS_COLONS = bytes.maketrans(b"[,", b"::")
-# From here on Python writes a number with an exponent, and orjson otherwise.
-_PLAIN = (1e-4, 1e16)
 
 
 class Column(Sequence[T_co]):
@@ -196,27 +190,3 @@ def fixed(table: NDArray[np.uint8]) -> pa.Array:
     """The rows of a table as bytes; shape (n, size)."""
     count, size = table.shape
     return cut(table.tobytes(), np.arange(1, count + 1) * size)
-
-
-def whole_numbers(column: NDArray[np.int64]) -> pa.Array:
-    """A colon and a whole number, as a member of a JSON object has them."""
-    return _numbers(column)
-
-
-def decimals(column: NDArray[np.float64]) -> pa.Array:
-    """A colon and a number: the shortest that reads as the same one, as `repr` writes it."""
-    size = np.abs(column)
-    plain = ((size >= _PLAIN[0]) & (size < _PLAIN[1])) | (size == 0)
-    if plain.all():
-        return _numbers(column)
-    return pa.array([b":" + repr(number).encode() for number in column.tolist()], BINARY)
-
-
-def _numbers(column: NDArray[Any]) -> pa.Array:
-    if not len(column):
-        return pa.array([], BINARY)
-    # An array of JSON that reads "[1,2]" has the texts "[1" and ",2" but for what begins them.
-    text = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
-    text = text.translate(_AS_COLONS)
-    begins = np.flatnonzero(np.frombuffer(text, np.uint8) == _COLON)
-    return cut(text, np.append(begins[1:], len(text) - 1))

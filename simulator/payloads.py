@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,33 +19,48 @@ if TYPE_CHECKING:
 
     from simulator.fleet import Block, Fleet
 
+# The beginnings of the payloads of more devices than this would take too much memory.
+MAX_KEPT = 200_000
+
 
 class Heads:
-    """What stands before the seq in the standard payloads of a class, in the order of the keys.
+    """What stands before the seq in the standard payloads of devices, in the order of the keys.
 
     Args:
-        fleet: Whose class.
-        kind: Its number.
+        fleet: Whose devices.
     """
 
-    def __init__(self, fleet: Fleet, kind: int) -> None:
-        name, run = fleet.scenario.fleet.classes[kind].name, json.dumps(fleet.run.id)
+    def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._before = columns.constant(f'{{"class":"{name}","device":"'.encode())
-        self._after = columns.constant(f'","run":{run},"seq"'.encode())
-        self._drawn = fleet.firmware_of(kind)
-        versions = [] if self._drawn is None else self._drawn[0]
-        self._versions = pa.array(
-            [f'","firmware":"{version}","run":{run},"seq"'.encode() for version in versions],
-            columns.BINARY,
-        )
+        self._run = f'","run":{json.dumps(fleet.run.id)},"seq"'
 
-    def of(self, devices: NDArray[np.int64]) -> list[pa.Array | pa.Scalar]:
-        """The parts of it that readings of these devices have."""
+    def of(self, kind: int, devices: NDArray[np.int64]) -> list[pa.Array | pa.Scalar]:
+        """The parts that it has in readings of these devices, which are of one class."""
+        if len(self._fleet.device_ids) <= MAX_KEPT:
+            return [columns.taken(self._kept, devices)]
+        return self._parts(kind, devices)
+
+    @cached_property
+    def _kept(self) -> pa.Array:
+        """Those of all devices."""
+        kinds = range(len(self._fleet.scenario.fleet.classes))
+        devices = [np.flatnonzero(self._fleet.class_of == kind) for kind in kinds]
+        texts = [
+            columns.side_by_side(*self._parts(kind, own))
+            for kind, own in zip(kinds, devices, strict=True)
+        ]
+        return columns.taken(pa.concat_arrays(texts), np.argsort(np.concatenate(devices)))
+
+    def _parts(self, kind: int, devices: NDArray[np.int64]) -> list[pa.Array | pa.Scalar]:
+        name = self._fleet.scenario.fleet.classes[kind].name
+        before = columns.constant(f'{{"class":"{name}","device":"'.encode())
         names = columns.as_bytes(self._fleet.names_of(devices))
-        if self._drawn is None:
-            return [self._before, names, self._after]
-        return [self._before, names, columns.taken(self._versions, self._drawn[1][devices])]
+        firmware = self._fleet.firmware_of(kind)
+        if firmware is None:
+            return [before, names, columns.constant(self._run.encode())]
+        versions, drawn = firmware
+        texts = [f'","firmware":"{version}{self._run}'.encode() for version in versions]
+        return [before, names, columns.taken(pa.array(texts, columns.BINARY), drawn[devices])]
 
 
 def own_shapes(
