@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 T_co = TypeVar("T_co", covariant=True)
 # Of 64-bit offsets: a block of readings that a fault makes large has more than 2 GB.
 BINARY, STRING = pa.large_binary(), pa.large_string()
-# Strings by their numbers in a dictionary.
-WORDS = pa.dictionary(pa.int32(), pa.string())
 _NOTHING = pa.scalar(b"", BINARY)
 # Called as they are: the functions around them cost more than a request's worth of readings.
 _JOIN, _TAKE = pc.get_function("binary_join_element_wise"), pc.get_function("take")
@@ -59,6 +57,10 @@ class Column(Sequence[T_co]):
     def take(self, places: NDArray[Any]) -> Column[T_co]:
         """The texts at some places, in that order."""
         return Column(taken(self.array, places))
+
+    def repeated(self, places: NDArray[Any]) -> Column[T_co]:
+        """The same as `take` of texts that are many times at some places: each is held once."""
+        return Column(pa.DictionaryArray.from_arrays(pa.array(places), self.array))
 
     @property
     def sizes(self) -> NDArray[np.int64]:

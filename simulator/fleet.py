@@ -327,8 +327,8 @@ class Fleet:
                 state.reboot(device[booted[chosen]], when_s[chosen])
         values = {name: np.full(len(own), np.nan) for name in self.signal_names}
         for index, state in enumerate(states):
-            chosen = np.flatnonzero(classes == index)
-            if len(chosen):
+            chosen = self._of_class(index, classes)
+            if len(device[chosen]):
                 told = state.values(device[chosen], rounds[chosen], at_s[chosen])
                 for name, column in told.items():
                     values[name][chosen] = column
@@ -336,7 +336,7 @@ class Fleet:
         refused = self._refused[classes] if self._refused.any() else None
         fault = faults.apply(draft, refused)
         for index, kind in enumerate(self.scenario.fleet.classes):
-            chosen = classes == index
+            chosen = self._of_class(index, classes)
             for name, signal in kind.signals.items():
                 values[name][chosen] = np.round(values[name][chosen], signal.decimals)
         # A negative zero would be written as -0.0 and compared with 0.0.
@@ -358,6 +358,12 @@ class Fleet:
             keys,
             draft.refusal,
         )
+
+    def _of_class(self, index: int, classes: Bytes) -> NDArray[np.intp] | slice:
+        """The places of a class's readings; of the only class there is, all."""
+        if len(self.scenario.fleet.classes) == 1:
+            return slice(None)
+        return np.flatnonzero(classes == index)
 
     def _ts_ms(self, device: Ints, at_s: Floats, shift_ms: Ints | None) -> Ints:
         """Timestamps, epoch milliseconds; no two of a device are alike, wherever they are moved."""

@@ -56,7 +56,10 @@ def _tagged(tag: bytes, numbers: NDArray[np.int64]) -> pa.Array:
 
 
 def aggregate(
-    payloads: Column[bytes], keys: Column[str], groups: NDArray[np.int64]
+    payloads: Column[bytes],
+    keys: Column[str],
+    groups: NDArray[np.int64],
+    owners: NDArray[np.int64] | None = None,
 ) -> list[bytes]:
     """Records of readings, a record of each group.
 
@@ -64,8 +67,11 @@ def aggregate(
         payloads: The readings.
         keys: Their partition keys.
         groups: How many readings, one after the other, each record has; at least 1.
+        owners: Numbers that are as different as the keys are, where there are such.
     """
-    table, ends, indexes = _tables(keys, groups)
+    if owners is None:
+        owners = keys.array.dictionary_encode().indices.to_numpy()
+    table, ends, indexes = _tables(keys, groups, owners)
     names = columns.as_bytes(table.array)
     heads = columns.side_by_side(_tagged(_KEY, columns.sizes(names)), names)
     sizes, index = payloads.sizes, _tagged(_KEY_INDEX, indexes)
@@ -82,15 +88,15 @@ def aggregate(
 
 
 def _tables(
-    keys: Column[str], groups: NDArray[np.int64]
+    keys: Column[str], groups: NDArray[np.int64], owners: NDArray[np.int64]
 ) -> tuple[Column[str], NDArray[np.int64], NDArray[np.int64]]:
     """(the records' tables of keys, where each of these ends, each reading's index in its own)."""
     count, ends = len(keys), groups.cumsum()
-    coded = keys.array.dictionary_encode()
-    if len(coded.dictionary) == count:
+    in_order = np.sort(owners)
+    if (in_order[1:] != in_order[:-1]).all():
         return keys, ends, np.arange(count) - np.repeat(ends - groups, groups)
     record = np.repeat(np.arange(len(groups)), groups)
-    code = record * len(coded.dictionary) + coded.indices.to_numpy()
+    code = record * (int(in_order[-1]) + 1) + owners
     _, first, place = np.unique(code, return_index=True, return_inverse=True)
     ends = np.searchsorted(record[first], np.arange(len(groups)), side="right")
     begins = np.append(0, ends[:-1])

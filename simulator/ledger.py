@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from fleetcast.errors import TargetError, UsageError
 from simulator.batch import batch_of, joined_rows
-from simulator.columns import WORDS
 from simulator.fleet import Fleet
 from simulator.scenario import load_run
 
@@ -191,12 +190,8 @@ def _table(fleet: Fleet, batches: Sequence[Batch]) -> pa.Table:
         "attempts": _column(rows, "attempts"),
         "outcome": _words(rows["outcome"].astype(np.int8), _WORDS),
         "fault": _words(rows["fault"].astype(np.int16), faults),
-        "shard": _landed(
-            [(batch.shards, len(batch)) for batch in batches], WORDS
-        ).unify_dictionaries(),
-        "sequence_number": _landed(
-            [(batch.sequence_numbers, len(batch)) for batch in batches], pa.string()
-        ),
+        "shard": _landed([(batch.shards, len(batch)) for batch in batches]),
+        "sequence_number": _landed([(batch.sequence_numbers, len(batch)) for batch in batches]),
     }
     return pa.table(columns)
 
@@ -214,13 +209,15 @@ def _time(rows: Rows, name: str) -> pa.Array:
     return pa.array(times, mask=times == 0)
 
 
-def _landed(
-    columns: Sequence[tuple[Column[str | None] | None, int]], kind: pa.DataType
-) -> pa.ChunkedArray:
-    """What targets told of where readings landed."""
-    return pa.chunked_array(
-        [pa.nulls(n, kind) if column is None else column.array for column, n in columns], kind
-    )
+def _landed(columns: Sequence[tuple[Column[str | None] | None, int]]) -> pa.ChunkedArray:
+    """What targets told of where readings landed: strings, or their numbers in one dictionary."""
+    kinds = {column.array.type for column, _ in columns if column is not None}
+    kind = kinds.pop() if len(kinds) == 1 else pa.string()
+    chunks = [
+        pa.nulls(count, kind) if column is None else column.array.cast(kind)
+        for column, count in columns
+    ]
+    return pa.chunked_array(chunks, kind).unify_dictionaries()
 
 
 def read(run_dir: Path) -> pa.Table:

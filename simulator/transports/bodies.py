@@ -52,8 +52,10 @@ def aggregated_body(
     parts = [_head(stream)]
     firsts = groups.cumsum() - groups
     keys = batch.keys.take(firsts)
+    owners = np.ascontiguousarray(batch.rows["device"]) if batch.own_keys else None
     told = zip(
-        groups.tolist(), firsts.tolist(), kpl.aggregate(batch.payloads, batch.keys, groups),
+        groups.tolist(), firsts.tolist(),
+        kpl.aggregate(batch.payloads, batch.keys, groups, owners),
         keys.tolist(), _json_texts(keys).to_pylist(), strict=True,
     )  # fmt: skip
     for count, first, record, key, key_text in told:
