@@ -6,12 +6,15 @@ A `Column` reads as a sequence of Python's own texts, for whoever wants one at a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 T_co = TypeVar("T_co", covariant=True)
 # Of 64-bit offsets: a block of readings that a fault makes large has more than 2 GB.
@@ -59,7 +62,7 @@ class Column(Sequence[T_co]):
         return Column(taken(self.array, places))
 
     def repeated(self, places: NDArray[Any]) -> Column[T_co]:
-        """The same as `take` of texts that are many times at some places: each is held once."""
+        """The same as `take` of texts that are all there; each is held once, however often it is."""
         return Column(pa.DictionaryArray.from_arrays(pa.array(places), self.array))
 
     @property
@@ -170,7 +173,7 @@ def pieces(array: pa.Array, ends: NDArray[np.int64]) -> list[memoryview]:
     whole = memoryview(b"" if held is None else held)
     at = bounds(array)
     cuts = [int(at[0]), *at[ends].tolist()]
-    return [whole[first:last] for first, last in zip(cuts, cuts[1:], strict=False)]
+    return [whole[first:last] for first, last in pairwise(cuts)]
 
 
 def whole(array: pa.Array) -> memoryview:

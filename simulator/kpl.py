@@ -101,4 +101,3 @@ def _tables(
     ends = np.searchsorted(record[first], np.arange(len(groups)), side="right")
     begins = np.append(0, ends[:-1])
     return keys.take(first), ends, place - begins[record]
-

@@ -151,12 +151,14 @@ class LedgerWriter:
 
     def _write_part(self, batches: list[Batch], path: Path) -> None:
         temporary = path.with_suffix(".tmp")
+        table = _table(self._fleet, batches)
         pq.write_table(
-            _table(self._fleet, batches),
+            table,
             temporary,
             compression="zstd",
-            compression_level=1,
-            use_dictionary=["run", "outcome", "fault", "shard"],
+            # Twice as fast as 1 where it matters, names of devices, for two bytes a row.
+            compression_level=-5,
+            use_dictionary=[f.name for f in table.schema if pa.types.is_dictionary(f.type)],
             column_encoding=_ENCODINGS,
             write_page_checksum=True,
             # As plain strings, however they are held here; statistics for what is looked for.

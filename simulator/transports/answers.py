@@ -80,7 +80,9 @@ def _as_table(text: bytes, count: int) -> Answer | None:
         (first.start(group) - begin, first.end(group) - begin) for group in (1, 2)
     )
     alike = least == most
-    alike[number:number_end] = (least >= _ZERO)[number:number_end] & (most <= _NINE)[number:number_end]
+    alike[number:number_end] = (least >= _ZERO)[number:number_end] & (most <= _NINE)[
+        number:number_end
+    ]
     alike[shard:shard_end] = (least > _QUOTE)[shard:shard_end] & (most < _DELETE)[shard:shard_end]
     # Behind the last record is no comma.
     alike[-1] = (table[:-1, -1] == _COMMA).all()

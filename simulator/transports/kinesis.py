@@ -366,7 +366,8 @@ class KinesisTransport:
         if batch.groups is not None:
             # Every reading of a record has that record's fate, shard and sequence number.
             record = np.repeat(np.arange(len(batch.groups)), batch.groups)
-            numbers, shards = numbers.repeated(record), shards.take(record)
+            numbers = numbers.take(record) if codes else numbers.repeated(record)
+            shards = shards.take(record)
             codes = codes and [codes[place] for place in record.tolist()]
         batch.rows["acked_ns"] = acked_ns
         batch.rows["outcome"] = ACKED

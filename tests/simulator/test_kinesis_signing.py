@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from fleetcast.errors import TargetError
 from fleetcast.target import Target
 from simulator.batch import ACKED, FAILED
-from simulator.transports.kinesis import KinesisTransport
 from simulator.columns import of_bytes, of_texts
 from simulator.transports.bodies import plain_body, record_texts
+from simulator.transports.kinesis import KinesisTransport
 from tests.simulator.fake_kinesis import FakeKinesis
 
 TOKEN = "a-session-token-that-no-log-may-have"
