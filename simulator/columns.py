@@ -170,7 +170,8 @@ def sizes(array: pa.Array) -> NDArray[np.int64]:
 def pieces(array: pa.Array, ends: NDArray[np.int64]) -> list[memoryview]:
     """The texts as one, cut behind some of them; what comes after the last cut is left out."""
     held = array.buffers()[2]
-    whole = memoryview(b"" if held is None else held)
+    # Signed, as Arrow hands it out, it is not equal to the bytes that it holds.
+    whole = memoryview(b"" if held is None else held).cast("B")
     at = bounds(array)
     cuts = [int(at[0]), *at[ends].tolist()]
     return [whole[first:last] for first, last in pairwise(cuts)]

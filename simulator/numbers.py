@@ -62,7 +62,8 @@ class Member:
 
     def texts(self, column: NDArray[np.float64]) -> list[pa.Array | pa.Scalar]:
         """Label and value as the parts of a text."""
-        steps = np.rint(column * self._scale)
+        with np.errstate(over="ignore"):
+            steps = np.rint(column * self._scale)
         if len(column) and self._keeps(float(steps.min()), float(steps.max())):
             # To the last bit: a value that was not rounded, and a negative zero, are others.
             rounded = steps / self._scale + 0.0

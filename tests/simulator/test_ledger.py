@@ -115,6 +115,34 @@ def started(tmp_path, scenario_of, run_of):
     return tmp_path, scenario, run
 
 
+@pytest.mark.parametrize("kinds", ["repeated", "repeated each none", "none", "each none each"])
+def test_where_readings_landed_comes_back_however_it_was_told(started, kinds):
+    folder, scenario, run = started
+    told = []
+    whole = ack(readings_of(scenario, run, 100))
+    with writing(folder, scenario, run) as writer:
+        writer.release(100)
+        for number, kind in enumerate(kinds.split()):
+            batch = whole.part(20 * number, 20 * number + 20)
+            numbers = [str(1000 * number + place // 5) for place in range(20)]
+            batch.shards = of_words([f"s-{number}", "s-9"] * 10)
+            if kind == "repeated":
+                some = of_maybe(numbers[::5])
+                batch.sequence_numbers = some.repeated(np.repeat(np.arange(4), 5))
+            else:
+                batch.sequence_numbers = of_maybe(numbers)
+            if kind == "none":
+                batch.shards = batch.sequence_numbers = None
+            told += (
+                [(None, None)] * 20 if kind == "none" else zip(batch.shards, numbers, strict=True)
+            )
+            writer.record(batch)
+    table = ledger.read(folder)
+    assert table.schema == ledger.SCHEMA
+    rows = zip(table["shard"].to_pylist(), table["sequence_number"].to_pylist(), strict=True)
+    assert list(rows)[: len(told)] == told
+
+
 def test_rows_come_back_as_they_were_written(started):
     folder, scenario, run = started
     batch = ack(readings_of(scenario, run, 100))
