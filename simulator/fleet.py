@@ -228,6 +228,11 @@ class Fleet:
         devices: Ints = self._turn[numbers % self.scenario.fleet.devices]
         return devices
 
+    def turns_of(self, devices: Ints) -> Ints:
+        """Which devices are before these in turn: how many; shape as given."""
+        turns: Ints = self._place_of[devices]
+        return turns
+
     def due_s(self, numbers: Ints) -> Floats:
         """When readings are due, seconds from the run's start; shape as given."""
         if self.scenario.fleet.spread == "herd":

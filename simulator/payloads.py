@@ -37,19 +37,20 @@ class Heads:
     def of(self, kind: int, devices: NDArray[np.int64]) -> list[pa.Array | pa.Scalar]:
         """The parts that it has in readings of these devices, which are of one class."""
         if len(self._fleet.device_ids) <= MAX_KEPT:
-            return [columns.taken(self._kept, devices)]
+            return [columns.taken(self._kept, self._fleet.turns_of(devices))]
         return self._parts(kind, devices)
 
     @cached_property
     def _kept(self) -> pa.Array:
-        """Those of all devices."""
+        """Those of all devices in turn: what a block has of them is nearly one piece."""
         kinds = range(len(self._fleet.scenario.fleet.classes))
         devices = [np.flatnonzero(self._fleet.class_of == kind) for kind in kinds]
         texts = [
             columns.side_by_side(*self._parts(kind, own))
             for kind, own in zip(kinds, devices, strict=True)
         ]
-        return columns.taken(pa.concat_arrays(texts), np.argsort(np.concatenate(devices)))
+        turns = self._fleet.turns_of(np.concatenate(devices))
+        return columns.taken(pa.concat_arrays(texts), np.argsort(turns))
 
     def _parts(self, kind: int, devices: NDArray[np.int64]) -> list[pa.Array | pa.Scalar]:
         name = self._fleet.scenario.fleet.classes[kind].name
