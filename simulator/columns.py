@@ -42,7 +42,10 @@ class Column(Sequence[T_co]):
     def __getitem__(self, place: slice) -> Column[T_co]: ...
     def __getitem__(self, place: int | slice) -> T_co | Column[T_co]:
         if isinstance(place, slice):
-            return Column(self.array[place])
+            first, last, step = place.indices(len(self))
+            # Far faster than Arrow's own, for those that are cut into single texts.
+            plain = step == 1 and first <= last
+            return Column(self.array.slice(first, last - first) if plain else self.array[place])
         value: T_co = self.array[int(place)].as_py()
         return value
 

@@ -76,3 +76,8 @@ def test_repeated_strings_are_those_at_the_places():
     column = of_maybe(["one", "two"]).repeated(np.array([0, 0, 1, 0]))
     assert column.tolist() == ["one", "one", "two", "one"]
     assert column.take(np.array([2]))[0] == "two"
+
+
+@given(texts, st.slices(20))
+def test_slices_are_those_of_a_list(some, place):
+    assert of_texts(some)[place].tolist() == some[place]

@@ -73,6 +73,21 @@ def test_a_key_is_in_the_table_of_its_record_once(some):
 
 
 @settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 9) | st.integers(0, 10**7), min_size=1, max_size=40), st.data())
+def test_records_are_the_same_whether_keys_or_their_owners_are_told_apart(owners, data):
+    cut = data.draw(st.integers(0, len(owners) - 1))
+    groups = np.array([n for n in (cut, len(owners) - cut) if n])
+    names = of_texts([f"dev-{owner:06d}" for owner in owners])
+    payloads = of_bytes([b"%d" % place for place in range(len(owners))])
+    told = [
+        list(map(read_officially, kpl.aggregate(payloads, names, groups, numbers)))
+        for numbers in (None, np.array(owners))
+    ]
+    assert told[0] == told[1]
+    assert [name for record in told[1] for _, name, _ in record] == names.tolist()
+
+
+@settings(deadline=None, max_examples=100)
 @given(readings)
 def test_firehose_and_the_processor_read_back_what_was_aggregated(some):
     payloads, names = map(list, zip(*some, strict=True))
