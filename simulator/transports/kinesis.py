@@ -45,7 +45,8 @@ MAX_BYTES = 5 * 1024 * 1024
 LINGER_S = 0.002
 # More readings come together in a record when they wait; the producer library waits 0.1 s.
 AGGREGATE_LINGER_S = 0.05
-AGGREGATE_READINGS = 10_000
+# As many as a block of the fleet has: behind the schedule, blocks leave as they are.
+AGGREGATE_READINGS = 8192
 REQUESTS = 24
 ATTEMPTS = 12
 BACKOFF_S = (0.05, 5.0)
