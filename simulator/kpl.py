@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MAGIC = b"\xf3\x89\x9a\xc2"
 # The producer library's own default: large enough to pay, small enough for a throttled shard.
 MAX_AGGREGATE = 50 * 1024
-# Of a user record: tags, lengths and indexes; and the magic bytes and the digest of a record.
-RECORD_OVERHEAD, OVERHEAD = 24, 20
+# Of a user record: tags, lengths and indexes.
+RECORD_OVERHEAD = 24
 _KEY, _KEY_INDEX, _RECORD = b"\x0a", b"\x08", b"\x1a"
 
 
