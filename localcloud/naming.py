@@ -62,7 +62,7 @@ class Route:
 
 @functools.cache
 def _loader() -> Loader:
-    """botocore's loader; each lists all services' folders once."""
+    """One loader, for each lists the folders of all services."""
     return Loader()
 
 
