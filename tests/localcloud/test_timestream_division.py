@@ -12,7 +12,7 @@ import pytest_asyncio
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 T = '"workshop"."readings"'
-# (device, x, y, n, zero)
+# By column: device, x, y, n and zero.
 ROWS = [
     ("d1", "1.5", "0.0", "7", "0"),
     ("d2", "-1.0", "0.0", "8", "0"),
