@@ -15,7 +15,7 @@ from localcloud.timestream.kept import KIND, KeptTable
 from localcloud.timestream.query import QueryEngine
 from localcloud.timestream.reports import Reports
 from localcloud.timestream.scheduled import ScheduledQueries
-from localcloud.timestream.store import Store, now_ns
+from localcloud.timestream.store import NotFlushedError, Store, now_ns
 from localcloud.timestream.window import DAY_NS, HOUR_NS
 from localcloud.timestream.write import write_records
 from localcloud.validation import check_request
@@ -82,11 +82,18 @@ class TimestreamService:
             kept.close()
 
     def status(self) -> dict[str, Any]:
-        """Tables with the records they hold."""
+        """Tables with the records they hold, and those of which DuckDB does not take the rows."""
+        tables = {
+            f"{table.database}.{table.name}": self._store.tables[table.storage]
+            for table in self._catalog.tables()
+        }
         return {
-            "tables": {
-                f"{table.database}.{table.name}": self._store.tables[table.storage].count()
-                for table in self._catalog.tables()
+            "tables": {name: table.count() for name, table in tables.items()},
+            "flushes_failed": self._store.failures,
+            "waiting": {
+                name: {"rows": table.unflushed(), "why": table.failure}
+                for name, table in tables.items()
+                if table.failure
             },
             "unsupported": ["account settings"],
         }
@@ -195,6 +202,10 @@ class TimestreamService:
 
     async def _write(self, body: dict[str, Any]) -> dict[str, Any]:
         table = self._catalog.table(body["DatabaseName"], body["TableName"])
+        try:
+            await self._store.make_room(table.storage)
+        except NotFlushedError as error:
+            raise AwsError("InternalServerException", str(error), 500) from error
         done = write_records(self._store, table, body)
         kept = self._kept.get(table.storage)
         if kept is not None:

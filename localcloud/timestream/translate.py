@@ -17,10 +17,10 @@ from sqlglot import exp
 
 from localcloud.http import AwsError
 from localcloud.timestream import times, unnest
+from localcloud.timestream.appending import quoted
 from localcloud.timestream.dialect import DURATION, UNITS_NS, place, position
 from localcloud.timestream.functions import ANY, FUNCTIONS, GATHERING
 from localcloud.timestream.macros import CAST, TYPED
-from localcloud.timestream.store import quoted
 from localcloud.timestream.tables import name_columns, resolve
 from localcloud.timestream.times import sql as _sql
 
