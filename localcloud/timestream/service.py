@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError, Response, json_response
+from localcloud.timestream.account import AccountSettings
 from localcloud.timestream.batchload import BatchLoads
 from localcloud.timestream.catalog import Catalog
 from localcloud.timestream.kept import KIND, KeptTable
@@ -40,7 +41,7 @@ class TimestreamService:
         self._context = context
         self._store = Store()
         self._catalog = Catalog(context, self._store)
-        self._operations = self._catalog.operations()
+        self._operations = {**self._catalog.operations(), **AccountSettings().operations()}
         self._queries = QueryEngine(context, self._catalog, self._store)
         self._reports = Reports(context)
         self._scheduled = ScheduledQueries(context, self._catalog, self._queries, self._reports)
@@ -95,7 +96,7 @@ class TimestreamService:
                 for name, table in tables.items()
                 if table.failure
             },
-            "unsupported": ["account settings"],
+            "unsupported": ["QueryCompute of the account settings"],
         }
 
     def operations(self) -> frozenset[str]:
