@@ -14,12 +14,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import aiomqtt
 import paho.mqtt.client as mqtt
 
+from simulator.transports.mqttsocket import opened
+
 if TYPE_CHECKING:
+    import socket
+    import ssl
     from collections.abc import Callable
 
 # How often a connection looks after its keep-alive.
@@ -35,12 +39,32 @@ class MqttClient(aiomqtt.Client):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
+        self._context: ssl.SSLContext | None = settings.get("tls_context")
+        self._opened: socket.socket | None = None
         self.landed: Callable[[list[int]], None] = lambda _ids: None
         self._acknowledged: list[int] = []
         self._discarded = False
         self._thread = threading.get_ident()
         # Whether the loop watches for room to write: only where the socket had none.
         self._watched = False
+
+    async def __aenter__(self) -> Self:
+        """Connects.
+
+        Raises:
+            MqttError: it cannot.
+        """
+        try:
+            async with asyncio.timeout(self.timeout):
+                self._opened = await opened(self._hostname, self._port, self._context)
+        except TimeoutError:
+            raise aiomqtt.MqttError(f"no connection within {self.timeout:g} s") from None
+        except OSError as error:
+            raise aiomqtt.MqttError(str(error)) from None
+        sock = self._opened
+        # paho has no public way to be given a socket.
+        self._client._create_socket = lambda: sock  # type: ignore[method-assign] # noqa: SLF001
+        return await super().__aenter__()
 
     def begin(self, topic: str, payload: bytes) -> int:
         """Publishes at QoS 1; returns the message's id, which `landed` is told.
@@ -62,6 +86,9 @@ class MqttClient(aiomqtt.Client):
         """Takes the socket from the loop and closes it, whatever became of the connection."""
         self._discarded = True
         self._client._sock_close()  # noqa: SLF001 - paho has no public word for it
+        if self._opened is not None:
+            # It may not have been paho's yet.
+            self._opened.close()
         for told in (self._connected, self._disconnected):
             # Whoever waited for it has given up.
             if told.done() and not told.cancelled():
