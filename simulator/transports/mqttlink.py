@@ -134,6 +134,7 @@ class Link:
         """Publishes nothing more; waits for what is on its way, then gives everything an outcome."""
         self._abandoned = True
         if self._sending:
+            self._emptied.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
                     await self._emptied.wait()
@@ -278,7 +279,7 @@ class Link:
                 shared.done(reading)
         if self._queue:
             self._publish()
-        elif not self._sending:
+        if not self._sending:
             self._emptied.set()
 
     def _again(self, reading: Reading) -> None:
