@@ -106,14 +106,14 @@ async def test_what_a_broken_connection_had_on_its_way_goes_first_and_in_its_ord
 async def test_a_broker_that_is_silent_is_given_up_although_readings_keep_coming(hurried):
     async with Broker() as broker, linked(broker) as (link, told):
         broker.acknowledges = False
-        readings = readings_of(400)
+        readings = readings_of(60)
         for reading in readings:
             link.send(reading)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.02)
         assert len(broker.taken) > 1
         assert "no acknowledgement" in link._shared.traffic.last_error
         broker.acknowledges = True
-        await told.about(400)
+        await told.about(60)
     assert {one.outcome for one in told.readings} == {ACKED}
 
 
