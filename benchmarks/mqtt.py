@@ -25,6 +25,7 @@ from fleetcast.target import Target
 from fleetcast.verify import verify_run
 from simulator.engine import simulate
 from simulator.fleet import DeviceNames
+from simulator.memory import collect_rarely
 from simulator.scenario import Scenario, load
 from simulator.sending import Sending
 from stack.config import StackConfig
@@ -121,6 +122,8 @@ def main() -> None:
     parser.add_argument("--claim", action="store_true", help="enrol them by claim, over MQTT")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
+    # As the command that drives a run does.
+    collect_rarely()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLEETCAST_HOME"] = f"{folder}/home"
         os.environ["FLEETCAST_RUNS"] = f"{folder}/runs"
