@@ -21,7 +21,7 @@ from fleetcast.runs import new_run
 from fleetcast.target import Target
 from fleetcast.verify import verify_run
 from simulator.engine import simulate
-from simulator.memory import collect_rarely
+from simulator.memory import suit_sending
 from simulator.scenario import load
 from stack.config import StackConfig
 from stack.deploy import deploy, destroy
@@ -102,7 +102,7 @@ async def main() -> None:
     parser.add_argument("--duration", type=int, default=20, help="seconds")
     parser.add_argument("--shards", type=int, help="by the rate, if not given; at least 10")
     asked = parser.parse_args()
-    collect_rarely()
+    suit_sending()
     print(
         "Scenario cold-chain stretched (a ramp, then the rate; faults and refused payloads among it); "
         "simulator, local cloud and its functions share the machine. CPU-seconds by process.\n"

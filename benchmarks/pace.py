@@ -23,7 +23,7 @@ from benchmarks.common.sink import STREAM
 from fleetcast.target import Target
 from simulator import ledger
 from simulator.engine import drive
-from simulator.memory import collect_rarely
+from simulator.memory import suit_sending
 from simulator.scenario import RunInfo, Scenario
 from simulator.transports.kinesis import KinesisTransport
 from simulator.transports.null import NullTransport
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the time")
     parser.add_argument("--million", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    collect_rarely()
+    suit_sending()
     if options.million:
         million(options.million)
         return

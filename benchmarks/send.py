@@ -25,7 +25,7 @@ from fleetcast.target import Target
 from simulator.codec import Encoder
 from simulator.engine import drive
 from simulator.fleet import Fleet
-from simulator.memory import collect_rarely
+from simulator.memory import suit_sending
 from simulator.scenario import RunInfo, Scenario
 from simulator.transports.kinesis import KinesisTransport
 
@@ -215,7 +215,7 @@ def send(name: str, port: int, scale: int) -> None:
     """Prints what one CPU-second of this process sends, once it is connected and warm."""
     _, sender, readings = SENDERS[name]
     # As the command line does.
-    collect_rarely()
+    suit_sending()
     readings //= scale
     sender(port, min(readings, 5000))
     taken, began_s = sender(port, readings)

@@ -1,21 +1,22 @@
 """Readings on their way, as columns: what leaves, and what became of it.
 
 One batch goes from the engine through a transport to the ledger without an object for each
-reading: the numbers are one structured array, the payloads and partition keys are lists of the
-same length and order.
+reading: the numbers are one structured array, the payloads and partition keys are columns of text
+of the same length and order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.columns import Column, of_bytes, of_texts
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from simulator.fleet import Block, Fleet
 
@@ -59,16 +60,18 @@ class Batch:
         sequence_numbers: As what each landed, where the target told.
         own_keys: Whether every key is its device's name.
         groups: How many readings, one after the other, make a record each; None is one by one.
+        records: Each one as it stands in a request, where a transport made that.
     """
 
     rows: Rows
-    payloads: list[bytes]
-    keys: list[str]
+    payloads: Column[bytes]
+    keys: Column[str]
     largest: int
-    shards: list[str | None] | None = None
-    sequence_numbers: list[str | None] | None = None
+    shards: Column[str | None] | None = None
+    sequence_numbers: Column[str | None] | None = None
     own_keys: bool = False
     groups: NDArray[np.int64] | None = None
+    records: Column[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -76,7 +79,7 @@ class Batch:
     @property
     def size(self) -> int:
         """Bytes of its payloads."""
-        return sum(map(len, self.payloads))
+        return int(self.payloads.sizes.sum())
 
     def part(self, first: int, last: int) -> Batch:
         """The readings [first, last); shares its rows with this batch."""
@@ -89,6 +92,7 @@ class Batch:
             self.shards and self.shards[chosen],
             self.sequence_numbers and self.sequence_numbers[chosen],
             self.own_keys,
+            records=self.records and self.records[chosen],
         )
 
     def take(self, chosen: NDArray[np.intp]) -> Batch:
@@ -96,12 +100,13 @@ class Batch:
         return Batch(
             # Far faster than rows[chosen], which goes through the fields of each.
             self.rows.take(chosen),
-            pick(self.payloads, chosen),
-            pick(self.keys, chosen),
+            self.payloads.take(chosen),
+            self.keys.take(chosen),
             self.largest,
-            self.shards and pick(self.shards, chosen),
-            self.sequence_numbers and pick(self.sequence_numbers, chosen),
+            self.shards and self.shards.take(chosen),
+            self.sequence_numbers and self.sequence_numbers.take(chosen),
             self.own_keys,
+            records=self.records and self.records.take(chosen),
         )
 
     @staticmethod
@@ -109,18 +114,14 @@ class Batch:
         """Batches one after the other, as one. Where they landed is not kept."""
         if len(batches) == 1 and batches[0].groups is None:
             return batches[0]
-        payloads: list[bytes] = []
-        keys: list[str] = []
-        for batch in batches:
-            payloads += batch.payloads
-            keys += batch.keys
-        rows = joined_rows(batches)
+        records = [batch.records for batch in batches]
         return Batch(
-            rows,
-            payloads,
-            keys,
+            joined_rows(batches),
+            Column.joined([batch.payloads for batch in batches]),
+            Column.joined([batch.keys for batch in batches]),
             max((batch.largest for batch in batches), default=0),
             own_keys=all(batch.own_keys for batch in batches),
+            records=None if None in records else Column.joined(records),  # type: ignore[arg-type]
         )
 
     def fail(self) -> None:
@@ -134,14 +135,7 @@ def joined_rows(batches: Sequence[Batch]) -> Rows:
     return np.concatenate([batch.rows.view(whole) for batch in batches]).view(ROW)
 
 
-def pick(values: Sequence[Any], places: NDArray[np.intp]) -> list[Any]:
-    """The values at some places."""
-    if len(places) < 2:  # noqa: PLR2004 - of one, itemgetter gives no tuple
-        return [values[int(place)] for place in places]
-    return list(itemgetter(*places.tolist())(values))
-
-
-def batch_of(fleet: Fleet, block: Block, payloads: list[bytes]) -> Batch:
+def batch_of(fleet: Fleet, block: Block, payloads: Iterable[bytes]) -> Batch:
     """A block of a fleet with its payloads, on its way."""
     rows = np.zeros(len(block), dtype=ROW)
     rows["k"] = block.k
@@ -154,13 +148,14 @@ def batch_of(fleet: Fleet, block: Block, payloads: list[bytes]) -> Batch:
         rows["scheduled_ns"] = scheduled_ns(fleet.run.start_ms, later_s)
     rows["fault"] = block.fault
     rows["sends"] = 1 if block.sends is None else block.sends
-    keys = (
-        pick(fleet.device_ids, block.device_index)
+    own_keys = block.partition_key is None
+    keys: Column[str] = (
+        Column(fleet.names_of(block.device_index))
         if block.partition_key is None
-        else block.partition_key
+        else of_texts(block.partition_key)
     )
-    largest = max(map(len, payloads), default=0) + 4 * max(map(len, keys), default=0)
-    return Batch(rows, payloads, keys, largest, own_keys=block.partition_key is None)
+    texts = of_bytes(payloads)
+    return Batch(rows, texts, keys, texts.largest + keys.largest, own_keys=own_keys)
 
 
 def scheduled_ns(start_ms: int, scheduled_s: NDArray[np.float64]) -> NDArray[np.int64]:

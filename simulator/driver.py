@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TICK_S = 0.005
 # Encoded ahead of need: enough for a stutter of the machine, in blocks that take little time each.
 AHEAD_S, AHEAD = 0.2, 2000
-BLOCK_S, BLOCK, MAX_BLOCK = 0.05, 256, 4096
+BLOCK_S, BLOCK, MAX_BLOCK = 0.05, 256, 8192
 BLOCKS_AT_ONCE = 2
 # Released readings that wait for a slow target, with their payloads, are kept in memory.
 MAX_BACKLOG = 1_000_000

@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from simulator import noise
+from simulator import columns, noise
 from simulator.faults import pick_devices, refuse_transport
 from simulator.faults.at_work import FaultsAtWork
 from simulator.faults.base import Draft, among, reason_indexes
@@ -195,6 +196,16 @@ class Fleet:
             return DeviceNames(devices)
         return [f"{DEVICE_PREFIX}{number:06d}" for number in range(devices)]
 
+    @cached_property
+    def _names(self) -> pa.Array:
+        return pa.array(self.device_ids, columns.STRING)
+
+    def names_of(self, devices: Ints) -> pa.Array:
+        """Names of devices by their numbers, strings of shape (n,)."""
+        if len(self.device_ids) <= MOST_NAMES:
+            return columns.taken(self._names, devices)
+        return pa.array([self.device_ids[number] for number in devices.tolist()], columns.STRING)
+
     def picked(self, index: int) -> Bools:
         """Devices that a fault, by its index, is on; shape (devices,)."""
         known = self._picked.get(index)
@@ -216,6 +227,11 @@ class Fleet:
         """Device numbers of the readings with these numbers; shape as given."""
         devices: Ints = self._turn[numbers % self.scenario.fleet.devices]
         return devices
+
+    def turns_of(self, devices: Ints) -> Ints:
+        """Which devices are before these in turn: how many; shape as given."""
+        turns: Ints = self._place_of[devices]
+        return turns
 
     def due_s(self, numbers: Ints) -> Floats:
         """When readings are due, seconds from the run's start; shape as given."""
@@ -242,9 +258,8 @@ class Fleet:
         """The site of a device."""
         return self.site_names[int(self.site_of[device])]
 
-    def firmware(self, device: int) -> str | None:
-        """The firmware version of a device; None where its class has none."""
-        kind = int(self.class_of[device])
+    def firmware_of(self, kind: int) -> tuple[list[str], Ints] | None:
+        """(versions, number of each device's) of a class; None where it has none."""
         weights = self.scenario.fleet.classes[kind].firmware
         if weights is None:
             return None
@@ -255,7 +270,12 @@ class Fleet:
             numbers = np.arange(self.scenario.fleet.devices, dtype=np.int64)
             drawn = _drawn(list(weights.values()), noise.uniform(stream, numbers))
             known = self._firmware[kind] = (list(weights), drawn)
-        return known[0][int(known[1][device])]
+        return known
+
+    def firmware(self, device: int) -> str | None:
+        """The firmware version of a device; None where its class has none."""
+        known = self.firmware_of(int(self.class_of[device]))
+        return None if known is None else known[0][int(known[1][device])]
 
     def class_name(self, device: int) -> str:
         """The class of a device."""
@@ -312,8 +332,8 @@ class Fleet:
                 state.reboot(device[booted[chosen]], when_s[chosen])
         values = {name: np.full(len(own), np.nan) for name in self.signal_names}
         for index, state in enumerate(states):
-            chosen = np.flatnonzero(classes == index)
-            if len(chosen):
+            chosen = self._of_class(index, classes)
+            if len(device[chosen]):
                 told = state.values(device[chosen], rounds[chosen], at_s[chosen])
                 for name, column in told.items():
                     values[name][chosen] = column
@@ -321,7 +341,7 @@ class Fleet:
         refused = self._refused[classes] if self._refused.any() else None
         fault = faults.apply(draft, refused)
         for index, kind in enumerate(self.scenario.fleet.classes):
-            chosen = classes == index
+            chosen = self._of_class(index, classes)
             for name, signal in kind.signals.items():
                 values[name][chosen] = np.round(values[name][chosen], signal.decimals)
         # A negative zero would be written as -0.0 and compared with 0.0.
@@ -343,6 +363,12 @@ class Fleet:
             keys,
             draft.refusal,
         )
+
+    def _of_class(self, index: int, classes: Bytes) -> NDArray[np.intp] | slice:
+        """The places of a class's readings; of the only class there is, all."""
+        if len(self.scenario.fleet.classes) == 1:
+            return slice(None)
+        return np.flatnonzero(classes == index)
 
     def _ts_ms(self, device: Ints, at_s: Floats, shift_ms: Ints | None) -> Ints:
         """Timestamps, epoch milliseconds; no two of a device are alike, wherever they are moved."""

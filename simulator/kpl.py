@@ -1,8 +1,10 @@
 """Aggregated records in the format of the Kinesis Producer Library: many readings in one record.
 
 Format: "KPL Aggregated Record Format" in the producer library's repository: four magic bytes, a
-protobuf message with a table of partition keys, a table of explicit hash keys and the user
-records, and the MD5 of the message. Consumers of AWS's libraries, and Firehose, take it apart.
+protobuf message with a table of partition keys and the user records, and the MD5 of the message.
+Consumers of AWS's libraries, and Firehose, take it apart.
+
+All records of a request are put together in columns, as one text; a record is a piece of it.
 """
 
 from __future__ import annotations
@@ -10,16 +12,22 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+
+from simulator import columns
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
+
+    from simulator.columns import Column
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 # The producer library's own default: large enough to pay, small enough for a throttled shard.
 MAX_AGGREGATE = 50 * 1024
 # Of a user record: tags, lengths and indexes; and the magic bytes and the digest of a record.
 RECORD_OVERHEAD, OVERHEAD = 24, 20
-_KEY, _HASH_KEY, _RECORD = b"\x0a", b"\x12", b"\x1a"
-_KEY_INDEX, _HASH_KEY_INDEX = b"\x08", b"\x10"
+_KEY, _KEY_INDEX, _RECORD = b"\x0a", b"\x08", b"\x1a"
 
 
 def _varint(number: int) -> bytes:
@@ -34,85 +42,62 @@ def _varint(number: int) -> bytes:
 
 _SMALL = 16384
 _VARINTS = [_varint(number) for number in range(_SMALL)]
-_RECORD_HEADS = [_RECORD + text for text in _VARINTS]
-_INDEXES = [_KEY_INDEX + text for text in _VARINTS]
-# The head of a user record around data of a size, for indexes of two bytes and of three.
-_AROUND, _AROUND_MORE = (
-    [_RECORD + _varint(index + len(head) + size) for size, head in enumerate(_RECORD_HEADS)]
-    for index in (2, 3)
-)
-_SHORT = 128
+_TAGGED = {
+    tag: pa.array([tag + text for text in _VARINTS], columns.BINARY)
+    for tag in (_KEY, _KEY_INDEX, _RECORD)
+}
+
+
+def _tagged(tag: bytes, numbers: NDArray[np.int64]) -> pa.Array:
+    """A tag and a number for each reading."""
+    if numbers.max(initial=0) < _SMALL:
+        return columns.taken(_TAGGED[tag], numbers)
+    return pa.array([tag + _varint(number) for number in numbers.tolist()], columns.BINARY)
 
 
 def aggregate(
-    payloads: Sequence[bytes], keys: Sequence[str], hash_keys: Sequence[str | None] = ()
-) -> bytes:
-    """One record of some readings.
+    payloads: Column[bytes],
+    keys: Column[str],
+    groups: NDArray[np.int64],
+    owners: NDArray[np.int64] | None = None,
+) -> list[bytes]:
+    """Records of readings, a record of each group.
 
     Args:
         payloads: The readings.
         keys: Their partition keys.
-        hash_keys: Their explicit hash keys, if any has one; None of those that do not.
+        groups: How many readings, one after the other, each record has; at least 1.
+        owners: Numbers that are as different as the keys are, where there are such.
     """
-    table = list(dict.fromkeys(keys))
-    parts = [_keys(table)]
-    if len(table) == len(keys):
-        indexes = _indexes(len(keys))
-    else:
-        places = {key: _index(place) for place, key in enumerate(table)}
-        indexes = [places[key] for key in keys]
-    if any(hash_keys):
-        known = {key: n for n, key in enumerate(dict.fromkeys(k for k in hash_keys if k))}
-        parts += [_field(_HASH_KEY, key.encode()) for key in known]
-        indexes = [
-            index + (_HASH_KEY_INDEX + _varint(known[key]) if key else b"")
-            for index, key in zip(indexes, hash_keys, strict=True)
-        ]
-    sizes = list(map(len, payloads))
-    small = max(sizes) < _SMALL
-    heads = [_RECORD_HEADS[size] for size in sizes] if small else list(map(_head, sizes))
-    if small and not any(hash_keys) and len(table) == len(keys):
-        # An index below 128 has two bytes with its tag, one below 16,384 has three.
-        outer = [_AROUND[size] for size in sizes[:128]]
-        outer += [_AROUND_MORE[size] for size in sizes[128:]]
-    else:
-        outer = [
-            _head(len(index) + len(head) + size)
-            for index, head, size in zip(indexes, heads, sizes, strict=True)
-        ]
-    records = [b""] * (4 * len(payloads))
-    records[0::4], records[1::4], records[2::4], records[3::4] = outer, indexes, heads, payloads
-    message = b"".join(parts + records)
-    digest = hashlib.md5(message, usedforsecurity=False).digest()
-    return b"".join((MAGIC, message, digest))
+    if owners is None:
+        owners = keys.array.dictionary_encode().indices.to_numpy()
+    table, ends, indexes = _tables(keys, groups, owners)
+    names = columns.as_bytes(table.array)
+    heads = columns.side_by_side(_tagged(_KEY, columns.sizes(names)), names)
+    sizes, index = payloads.sizes, _tagged(_KEY_INDEX, indexes)
+    data = _tagged(_RECORD, sizes)
+    inner = columns.sizes(index) + columns.sizes(data) + sizes
+    records = columns.side_by_side(_tagged(_RECORD, inner), index, data, payloads.array)
+    made = []
+    told = columns.pieces(heads, ends), columns.pieces(records, groups.cumsum())
+    for keyed, body in zip(*told, strict=True):
+        digest = hashlib.md5(keyed, usedforsecurity=False)
+        digest.update(body)
+        made.append(b"".join((MAGIC, keyed, body, digest.digest())))
+    return made
 
 
-def _keys(table: Sequence[str]) -> bytes:
-    """The table of partition keys."""
-    size = len(table[0])
-    if size < _SHORT and len(set(map(len, table))) == 1:
-        # Tag and length are characters of ASCII: one text of all, if the keys are of ASCII, too.
-        head = _KEY.decode() + chr(size)
-        text = (head + head.join(table)).encode()
-        if len(text) == (size + 2) * len(table):
-            return text
-    return b"".join([_field(_KEY, key.encode()) for key in table])
-
-
-def _indexes(count: int) -> list[bytes]:
-    """The indexes of `count` keys, one after the other."""
-    if count <= _SMALL:
-        return _INDEXES[:count]
-    return [_index(number) for number in range(count)]
-
-
-def _index(number: int) -> bytes:
-    return _INDEXES[number] if number < _SMALL else _KEY_INDEX + _varint(number)
-
-
-def _head(length: int) -> bytes:
-    return _RECORD_HEADS[length] if length < _SMALL else _RECORD + _varint(length)
-
-
-def _field(tag: bytes, value: bytes) -> bytes:
-    return tag + _varint(len(value)) + value
+def _tables(
+    keys: Column[str], groups: NDArray[np.int64], owners: NDArray[np.int64]
+) -> tuple[Column[str], NDArray[np.int64], NDArray[np.int64]]:
+    """(the records' tables of keys, where each of these ends, each reading's index in its own)."""
+    count, ends = len(keys), groups.cumsum()
+    in_order = np.sort(owners)
+    if (in_order[1:] != in_order[:-1]).all():
+        return keys, ends, np.arange(count) - np.repeat(ends - groups, groups)
+    record = np.repeat(np.arange(len(groups)), groups)
+    code = record * (int(in_order[-1]) + 1) + owners
+    _, first, place = np.unique(code, return_index=True, return_inverse=True)
+    ends = np.searchsorted(record[first], np.arange(len(groups)), side="right")
+    begins = np.append(0, ends[:-1])
+    return keys.take(first), ends, place - begins[record]

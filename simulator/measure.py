@@ -127,7 +127,7 @@ class Book:
         self.lag.record(_seconds(sent_ns, due_ns))
         self.latency.record(_seconds(acked_ns, due_ns))
         if batch.shards is not None:
-            self._shards.update(batch.shards)
+            self._shards.update(batch.shards.counts())
         self._ledger.record(batch)
 
     def shares(self) -> dict[str, float]:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from itertools import repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from simulator import columns
+from simulator.columns import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SIGNATURE_BYTES = 16
 _BLOCK = 64
 _TEXT_BYTES = 22
+_BEFORE, _AFTER = columns.constant(b',"sig":"'), columns.constant(b'"}')
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -31,32 +38,27 @@ class Signer:
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
-    def signed(self, texts: list[bytes]) -> list[bytes]:
+    def signed(self, texts: Column[bytes]) -> Column[bytes]:
         """Readings with their signatures.
 
         Args:
             texts: Canonical JSON without the closing brace.
         """
-        if not texts:
-            return []
+        if not len(texts):
+            return texts
         inner, outer = self._inner.copy, self._outer.copy
         digests = []
-        for text in texts:
+        for text in texts.tolist():
             within = inner()
             within.update(text)
             within.update(b"}")
             around = outer()
             around.update(within.digest())
             digests.append(around.digest())
-        return list(
-            map(
-                b"".join,
-                zip(texts, repeat(b',"sig":"'), _as_text(digests), repeat(b'"}'), strict=False),
-            )
-        )
+        return Column(columns.side_by_side(texts.array, _BEFORE, _as_text(digests), _AFTER))
 
 
-def _as_text(digests: list[bytes]) -> list[bytes]:
+def _as_text(digests: list[bytes]) -> pa.Array:
     """The first bytes of digests in base64url without padding."""
     whole = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), -1)
     # Base64 takes three bytes at a time: 18 of each, so that none reaches into the next.
@@ -64,5 +66,4 @@ def _as_text(digests: list[bytes]) -> list[bytes]:
     padded[:, :SIGNATURE_BYTES] = whole[:, :SIGNATURE_BYTES]
     text = binascii.b2a_base64(padded.tobytes(), newline=False).translate(_URL_SAFE)
     wide = np.frombuffer(text, dtype=np.uint8).reshape(len(digests), 24)[:, :_TEXT_BYTES]
-    cells: list[bytes] = np.ascontiguousarray(wide).view(f"S{_TEXT_BYTES}").ravel().tolist()
-    return cells
+    return columns.fixed(wide)

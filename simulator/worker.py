@@ -20,7 +20,7 @@ from fleetcast.errors import FleetcastError
 from fleetcast.target import Target
 from simulator.engine import drive_part
 from simulator.histogram import Histogram
-from simulator.memory import collect_rarely
+from simulator.memory import suit_sending
 from simulator.scenario import load_run
 from simulator.sending import Sending
 
@@ -94,7 +94,7 @@ async def work(order: dict[str, Any]) -> None:
 def main() -> int:
     """Runs the worker; 0 if its slice was driven to its end."""
     order = json.loads(sys.stdin.readline())
-    collect_rarely()
+    suit_sending()
     try:
         asyncio.run(work(order))
     except FleetcastError as error:

@@ -96,7 +96,7 @@ def simulate(
     from fleetcast.runs import HEAD_START_S, WORKERS_HEAD_START_S, new_run
     from fleetcast.target import Target
     from simulator import engine
-    from simulator.memory import collect_rarely
+    from simulator.memory import suit_sending
     from simulator.scenario import load
     from simulator.scenario.warnings import DEFAULT_SHARDS, warnings
     from simulator.sending import Sending
@@ -134,7 +134,7 @@ def simulate(
     if pipeline is not None:
         driven.keep(pipeline, folder)
     typer.echo(f"run {info.id}: {plan.name}, {plan.fleet.devices:,} devices", err=True)
-    collect_rarely()
+    suit_sending()
     with RunProgress(json_lines=json_) as progress:
         summary = run_async(
             engine.simulate(plan, info, outputs, where, folder, progress=progress, sending=sending)

@@ -129,7 +129,7 @@ class Truth:
         self._in_time: dict[int, tuple[Ints, Ints]] = {}
         encoder = Encoder(self.fleet, key)
         for block in self.fleet.blocks(0, self._released):
-            self._learn(block, encoder.encode(block), payload)
+            self._learn(block, encoder.encode(block).tolist(), payload)
         if self._released < total:
             for block in self.fleet.blocks(self._released):
                 if block.sends is not None:

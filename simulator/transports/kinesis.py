@@ -14,20 +14,19 @@ import itertools
 import random
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from fleetcast.errors import TargetError
 from simulator.batch import ACKED, UNKNOWN, Batch
 from simulator.transports import Traffic
+from simulator.transports.bodies import aggregated_body, plain_body, record_texts
 from simulator.transports.putrecords import (
     NeverConnectedError,
     NoAnswerError,
     PutRecords,
     RefusedError,
-    aggregated_body,
-    plain_body,
 )
 from simulator.transports.shards import ShardMap
 from simulator.transports.turns import Turns
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from fleetcast.target import Target
     from simulator.transports import Done
+    from simulator.transports.answers import Answer
 
 MAX_RECORDS = 500
 MAX_BYTES = 5 * 1024 * 1024
@@ -250,6 +250,9 @@ class KinesisTransport:
                 return Batch.joined(parts)
         while room and self._queue:
             since_s, batch = self._queue[0]
+            if self._map is None and batch.records is None:
+                # Of all that left together at once: for a request's worth it costs far more.
+                batch.records = record_texts(batch.payloads, batch.keys)
             count, size = self._fitting(batch, room, left, first=not parts)
             if not count:
                 break
@@ -268,15 +271,14 @@ class KinesisTransport:
         most = batch.largest * count
         if most <= left and batch.largest <= self._largest:
             return count, most
-        size = 0
-        for index in range(count):
-            more = len(batch.payloads[index]) + len(batch.keys[index].encode())
-            if size + more > left or more > self._largest:
-                # What is too large for the stream goes alone: a refusal takes no other with it.
-                alone = first and index == 0
-                return (1, left) if alone else (index, size)
-            size += more
-        return count, size
+        sizes = batch.payloads[:count].sizes + batch.keys[:count].sizes
+        total = sizes.cumsum()
+        fits = (total <= left) & (sizes <= self._largest)
+        count = count if fits.all() else int(fits.argmin())
+        if not count and first:
+            # What is too large for the stream goes alone: a refusal takes no other with it.
+            return 1, left
+        return count, int(total[count - 1]) if count else 0
 
     async def _deliver(self, batch: Batch) -> None:
         """Sends a batch once; what should be tried again waits for its time."""
@@ -313,7 +315,8 @@ class KinesisTransport:
         rows["outcome"] = UNKNOWN
         records = len(batch)
         if batch.groups is None or self._map is None:
-            body = plain_body(self._stream, batch.payloads, batch.keys)
+            texts = batch.records or record_texts(batch.payloads, batch.keys)
+            body = plain_body(self._stream, texts)
         else:
             records = len(batch.groups)
             body = aggregated_body(self._stream, batch, batch.groups, self._map)
@@ -321,8 +324,7 @@ class KinesisTransport:
         traffic.records += records
         traffic.bytes += len(body)
         try:
-            results = await self._client.put(body, records)
-            return self._settle(batch, results)
+            return self._settle(batch, await self._client.put(body, records))
         except NeverConnectedError as error:
             traffic.failed(error)
             batch.fail()
@@ -353,26 +355,20 @@ class KinesisTransport:
             batch.groups = groups[:MAX_RECORDS]
         return batch
 
-    def _settle(self, batch: Batch, results: list[Any]) -> Batch | None:
+    def _settle(self, batch: Batch, answer: Answer) -> Batch | None:
         acked_ns = time.time_ns()
-        try:
-            numbers = [result.get("SequenceNumber") for result in results]
-            shards = [result.get("ShardId") for result in results]
-            codes = [] if all(numbers) else [str(r.get("ErrorCode", "")) for r in results]
-        except AttributeError as error:
-            raise NoAnswerError("the answer is not one of PutRecords") from error
+        numbers, shards, codes = answer.numbers, answer.shards, answer.codes
         throttled = codes.count(THROTTLED)
         self.traffic.throttled += throttled
-        self._window.answered(throttled / len(results))
-        if self._map is not None and not self._map.names.issuperset(filter(None, shards)):
+        self._window.answered(throttled / len(answer))
+        if self._map is not None and not self._map.names.issuperset(shards.known):
             self._map_again()
         if batch.groups is not None:
             # Every reading of a record has that record's fate, shard and sequence number.
-            each = batch.groups.tolist()
-            numbers, shards, codes = (
-                [v for v, n in zip(values, each, strict=False) for _ in range(n)]
-                for values in (numbers, shards, codes)
-            )
+            record = np.repeat(np.arange(len(batch.groups)), batch.groups)
+            numbers = numbers.take(record) if codes else numbers.repeated(record)
+            shards = shards.take(record)
+            codes = codes and [codes[place] for place in record.tolist()]
         batch.rows["acked_ns"] = acked_ns
         batch.rows["outcome"] = ACKED
         batch.shards, batch.sequence_numbers = shards, numbers
@@ -380,7 +376,7 @@ class KinesisTransport:
             self._finish(batch)
             return None
         self.traffic.last_error = next((code for code in codes if code), "")
-        there = np.array([bool(number) for number in numbers])
+        there = numbers.there
         retried = np.array([code in RETRIED for code in codes]) & ~there
         refused, again = (
             self._refused(batch, places)

@@ -1,4 +1,4 @@
-"""PutRecords by hand: the request's body in bulk, signed by botocore, sent by aiohttp.
+"""PutRecords by hand: a body that was made in bulk, signed and sent by aiohttp.
 
 A client made by aiobotocore tells endpoint, region and credentials; it serializes and parses a
 record at a time, which costs more than all else that a reading goes through.
@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import orjson
-import pybase64
 from aiobotocore.session import get_session
-from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.compat import get_current_datetime
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from fleetcast.errors import TargetError
-from simulator import kpl
+from simulator.transports import answers
+from simulator.transports.sigv4 import RequestSigner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from fleetcast.target import Target
-    from simulator.batch import Batch
-    from simulator.transports.shards import ShardMap
+    from simulator.transports.answers import Answer
 
 CONNECT_S, ANSWER_S = 5.0, 15.0
 _GATEWAY_ERRORS = {502, 504}
@@ -83,7 +75,7 @@ class PutRecords:
         self._session: aiohttp.ClientSession | None = None
         self._credentials: Any = None
         self._url = ""
-        self._region = ""
+        self._signer: RequestSigner | None = None
         self.summary: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
@@ -102,7 +94,7 @@ class PutRecords:
             ) as client:
                 told = await client.describe_stream_summary(StreamName=self._stream)
                 self._url = client.meta.endpoint_url.rstrip("/") + "/"
-                self._region = client.meta.region_name
+                self._signer = RequestSigner("kinesis", client.meta.region_name, self._url)
             given = self._target.client_kwargs()
             if "aws_access_key_id" in given:
                 self._credentials = ReadOnlyCredentials(
@@ -132,7 +124,7 @@ class PutRecords:
         if self._session is not None:
             await self._session.close()
 
-    async def put(self, body: bytes, count: int) -> list[Any]:
+    async def put(self, body: bytes, count: int) -> Answer:
         """Sends a request once.
 
         Args:
@@ -140,7 +132,7 @@ class PutRecords:
             count: Records in it.
 
         Returns:
-            The answer's `count` records.
+            What became of its `count` records.
 
         Raises:
             RefusedError: it was refused.
@@ -160,12 +152,9 @@ class PutRecords:
                 raise NoAnswerError(f"status {status}")
             raise RefusedError(code)
         try:
-            records = orjson.loads(text)["Records"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise NoAnswerError("the answer is not one of PutRecords") from error
-        if not isinstance(records, list) or len(records) != count:
-            raise NoAnswerError("the answer has other records than the request")
-        return records
+            return answers.read(text, count)
+        except ValueError as error:
+            raise NoAnswerError(str(error)) from error
 
     async def shards(self) -> list[dict[str, Any]]:
         """The stream's shards, as ListShards tells them.
@@ -194,17 +183,14 @@ class PutRecords:
 
     async def _post(self, operation: str, body: bytes) -> tuple[int, bytes]:
         """Sends a signed request; (status, body) of the answer."""
-        if self._session is None:
+        if self._session is None or self._signer is None:
             raise RuntimeError("not connected")
         headers = {
-            "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": f"Kinesis_20131202.{operation}",
+            "content-type": "application/x-amz-json-1.1",
+            "x-amz-target": f"Kinesis_20131202.{operation}",
         }
-        request = AWSRequest("POST", self._url, data=body, headers=headers)
-        _Signature(await self._keys(), "kinesis", self._region).add_auth(request)
-        async with self._session.post(
-            self._url, data=body, headers=dict(request.headers.items())
-        ) as answer:
+        headers = self._signer.signed(headers, body, await self._keys(), time.time())
+        async with self._session.post(self._url, data=body, headers=headers) as answer:
             return answer.status, await answer.read()
 
     async def _keys(self) -> ReadOnlyCredentials:
@@ -212,63 +198,6 @@ class PutRecords:
         if isinstance(self._credentials, ReadOnlyCredentials):
             return self._credentials
         return await self._credentials.get_frozen_credentials()
-
-
-class _Signature(SigV4Auth):  # type: ignore[misc]
-    """Signs as botocore does, without telling a log the session token and what it signs."""
-
-    def add_auth(self, request: AWSRequest) -> None:
-        request.context["timestamp"] = get_current_datetime().strftime(SIGV4_TIMESTAMP)
-        self._modify_request_before_signing(request)
-        canonical = self.canonical_request(request)
-        signature = self.signature(self.string_to_sign(request, canonical), request)
-        self._inject_signature_to_request(request, signature)
-
-
-def plain_body(stream: str, payloads: Sequence[bytes], keys: Sequence[str]) -> bytes:
-    """The body of a request in which every payload is a record."""
-    count = len(payloads)
-    parts = [b""] * (4 * count)
-    parts[0::4] = map(pybase64.b64encode, payloads)
-    parts[1::4] = [b'","PartitionKey":"'] * count
-    parts[2::4] = _json_texts(keys)
-    parts[3::4] = [b'"},{"Data":"'] * count
-    parts[-1] = b'"}]}'
-    return _head(stream) + b"".join(parts)
-
-
-def aggregated_body(
-    stream: str, batch: Batch, groups: NDArray[np.int64], shards: ShardMap
-) -> bytes:
-    """The body of a request in which every group of readings is a record.
-
-    A reading that is alone goes as it is; others go under the first one's key, with the hash key
-    of their shard, so that the record goes where they belong.
-    """
-    parts = [_head(stream)]
-    first = 0
-    for count in groups.tolist():
-        last = first + count
-        payloads, keys = batch.payloads[first:last], batch.keys[first:last]
-        if count == 1:
-            data, where = payloads[0], b'","PartitionKey":"'
-        else:
-            data = kpl.aggregate(payloads, keys)
-            hash_key = shards.hash_keys[shards.of_key(keys[0])].encode()
-            where = b'","ExplicitHashKey":"' + hash_key + b'","PartitionKey":"'
-        parts += [pybase64.b64encode(data), where, *_json_texts(keys[:1]), b'"},{"Data":"']
-        first = last
-    parts[-1] = b'"}]}'
-    return b"".join(parts)
-
-
-def _head(stream: str) -> bytes:
-    return b'{"StreamName":' + orjson.dumps(stream) + b',"Records":[{"Data":"'
-
-
-def _json_texts(keys: Sequence[str]) -> list[bytes]:
-    """Texts as they stand between the quotes of a JSON string."""
-    return orjson.dumps(keys)[2:-2].split(b'","')
 
 
 def preflight(target: Target, stream: str, error: Exception) -> str:

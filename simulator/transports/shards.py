@@ -44,7 +44,7 @@ class ShardMap:
     def of(self, batch: Batch) -> NDArray[np.int16]:
         """The shards' numbers of readings, shape (n,)."""
         if not batch.own_keys:
-            return np.array([self.of_key(key) for key in batch.keys], dtype=np.int16)
+            return np.array([self.of_key(key) for key in batch.keys.tolist()], dtype=np.int16)
         devices = batch.rows["device"]
         most = int(devices.max(initial=0)) + 1
         if most > len(self._of_device):
@@ -60,10 +60,8 @@ class ShardMap:
         shards = self.of(batch)
         order = np.argsort(shards, kind="stable")
         batch, shards = batch.take(order), shards[order]
-        sizes = np.fromiter(map(len, batch.payloads), dtype=np.int64, count=len(batch))
         # Names of devices are about equally long. A few bytes too many or too few do no harm.
-        some = batch.keys[:1] if batch.own_keys else batch.keys
-        sizes += kpl.RECORD_OVERHEAD + max(len(key.encode()) for key in some)
+        sizes = batch.payloads.sizes + kpl.RECORD_OVERHEAD + batch.keys.largest
         parts = (np.cumsum(sizes) - sizes) // kpl.MAX_AGGREGATE
         large = sizes > kpl.MAX_AGGREGATE
         new = np.ones(len(batch), dtype=np.bool_)

@@ -25,7 +25,7 @@ class Turns:
     def take(self, batch: Batch) -> list[Batch]:
         """Takes readings; gives back those that may go at once."""
         free = []
-        for place, key in enumerate(batch.keys):
+        for place, key in enumerate(batch.keys.tolist()):
             waiting = self._waiting.get(key)
             if waiting is None:
                 self._waiting[key] = deque()
@@ -37,7 +37,7 @@ class Turns:
     def next_of(self, decided: Batch) -> list[Batch]:
         """What may go now that these have an outcome."""
         free = []
-        for key in decided.keys:
+        for key in decided.keys.tolist():
             waiting = self._waiting[key]
             if waiting:
                 free.append(waiting.popleft())

@@ -27,6 +27,7 @@ from fleetcast.verify.verdict import (
     Verdict,
 )
 from simulator.batch import ACKED, batch_of
+from simulator.columns import of_maybe, of_words
 from simulator.events import EventLog
 from simulator.fleet import Fleet
 from simulator.ledger import LedgerWriter
@@ -104,8 +105,8 @@ def write_run(
             rows["sent_ns"] = rows["scheduled_ns"] + 5_000_000
             rows["acked_ns"] = rows["scheduled_ns"] + 12_000_000 + slower_ms * 1_000_000
             rows["outcome"], rows["attempts"] = ACKED, 1
-            batch.shards = [f"shardId-{k % 4:012d}" for k in rows["k"]]
-            batch.sequence_numbers = [str(k) for k in rows["k"]]
+            batch.shards = of_words([f"shardId-{k % 4:012d}" for k in rows["k"]])
+            batch.sequence_numbers = of_maybe([str(k) for k in rows["k"]])
             writer.record(batch)
     log = EventLog(folder)
     alarm = {"alarm": "critical-readings", "message_id": "1"}

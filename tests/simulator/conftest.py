@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simulator.batch import ROW, Batch
+from simulator.columns import of_bytes, of_texts
 from simulator.scenario import RunInfo, Scenario
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def readings_of() -> Callable[..., Batch]:
             made[name] = value
         keys = keys or [f"dev-{k:06d}" for k in made["k"].tolist()]
         largest = max(len(p) + 4 * len(k) for p, k in zip(payloads, keys, strict=True))
-        return Batch(made, payloads, keys, largest)
+        return Batch(made, of_bytes(payloads), of_texts(keys), largest)
 
     return make
 

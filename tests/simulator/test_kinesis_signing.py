@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from fleetcast.errors import TargetError
 from fleetcast.target import Target
 from simulator.batch import ACKED, FAILED
+from simulator.columns import of_bytes, of_texts
+from simulator.transports.bodies import plain_body, record_texts
 from simulator.transports.kinesis import KinesisTransport
-from simulator.transports.putrecords import plain_body
 from tests.simulator.fake_kinesis import FakeKinesis
 
 TOKEN = "a-session-token-that-no-log-may-have"
@@ -161,8 +162,10 @@ def test_a_body_is_what_a_json_encoder_would_make_of_the_same_records(stream, so
 
     if not stream.isprintable():
         stream = "s"
-    payloads, keys = map(list, zip(*some, strict=True))
-    assert json.loads(plain_body(stream, payloads, keys)) == {
+    # A request has a part of what left at a time.
+    payloads, keys = map(list, zip((b"before", "1"), *some, (b"after", "2"), strict=True))
+    records = record_texts(of_bytes(payloads), of_texts(keys))
+    assert json.loads(plain_body(stream, records[1:-1])) == {
         "StreamName": stream,
         "Records": [
             {"Data": base64.b64encode(payload).decode(), "PartitionKey": key}

@@ -20,6 +20,7 @@ from simulator import batch as batch_numbers
 from simulator import ledger
 from simulator.batch import Batch, batch_of
 from simulator.codec import Encoder
+from simulator.columns import of_maybe, of_words
 from simulator.fleet import Fleet
 from simulator.ledger import ACKED, FAILED, UNKNOWN, LedgerWriter
 
@@ -30,6 +31,7 @@ from pathlib import Path
 import numpy as np
 from simulator import ledger
 from simulator.batch import ACKED
+from simulator.columns import of_maybe, of_words
 from simulator.engine import drive
 from simulator.scenario import load_run
 from simulator.transports import Traffic
@@ -48,8 +50,8 @@ class Half:
         landed = batch.take(np.flatnonzero(batch.rows["k"] % 2 == 0))
         landed.rows["outcome"], landed.rows["attempts"] = ACKED, 1
         landed.rows["sent_ns"] = landed.rows["acked_ns"] = time.time_ns()
-        landed.shards = ["s-0"] * len(landed)
-        landed.sequence_numbers = [str(k) for k in landed.rows["k"]]
+        landed.shards = of_words(["s-0"] * len(landed))
+        landed.sequence_numbers = of_maybe([str(k) for k in landed.rows["k"]])
         self.done(landed)
     async def drain(self):
         await asyncio.Event().wait()
@@ -77,8 +79,8 @@ def ack(batch: Batch) -> Batch:
     rows = batch.rows
     rows["outcome"], rows["attempts"] = batch_numbers.ACKED, 1
     rows["sent_ns"], rows["acked_ns"] = rows["scheduled_ns"] + 1, rows["scheduled_ns"] + 2
-    batch.shards = ["shardId-000000000001"] * len(batch)
-    batch.sequence_numbers = [f"49{k:054d}" for k in rows["k"]]
+    batch.shards = of_words(["shardId-000000000001"] * len(batch))
+    batch.sequence_numbers = of_maybe([f"49{k:054d}" for k in rows["k"]])
     return batch
 
 
@@ -113,11 +115,40 @@ def started(tmp_path, scenario_of, run_of):
     return tmp_path, scenario, run
 
 
+@pytest.mark.parametrize("kinds", ["repeated", "repeated each none", "none", "each none each"])
+def test_where_readings_landed_comes_back_however_it_was_told(started, kinds):
+    folder, scenario, run = started
+    told = []
+    whole = ack(readings_of(scenario, run, 100))
+    with writing(folder, scenario, run) as writer:
+        writer.release(100)
+        for number, kind in enumerate(kinds.split()):
+            batch = whole.part(20 * number, 20 * number + 20)
+            numbers = [str(1000 * number + place // 5) for place in range(20)]
+            batch.shards = of_words([f"s-{number}", "s-9"] * 10)
+            if kind == "repeated":
+                some = of_maybe(numbers[::5])
+                batch.sequence_numbers = some.repeated(np.repeat(np.arange(4), 5))
+            else:
+                batch.sequence_numbers = of_maybe(numbers)
+            if kind == "none":
+                batch.shards = batch.sequence_numbers = None
+            told += (
+                [(None, None)] * 20 if kind == "none" else zip(batch.shards, numbers, strict=True)
+            )
+            writer.record(batch)
+    table = ledger.read(folder)
+    assert table.schema == ledger.SCHEMA
+    rows = zip(table["shard"].to_pylist(), table["sequence_number"].to_pylist(), strict=True)
+    assert list(rows)[: len(told)] == told
+
+
 def test_rows_come_back_as_they_were_written(started):
     folder, scenario, run = started
     batch = ack(readings_of(scenario, run, 100))
     batch.rows["outcome"][3], batch.rows["acked_ns"][3] = batch_numbers.FAILED, 0
-    batch.shards[3] = batch.sequence_numbers[3] = None
+    batch.shards = batch.shards.replaced({3: None})
+    batch.sequence_numbers = batch.sequence_numbers.replaced({3: None})
     with writing(folder, scenario, run) as writer:
         writer.release(100)
         writer.record(batch)

@@ -17,6 +17,7 @@ from fleetcast.verify.truth import Truth
 from localcloud.app import LocalCloud
 from simulator.batch import batch_of
 from simulator.codec import Encoder
+from simulator.columns import of_maybe, of_words
 from simulator.fleet import Fleet
 from simulator.ledger import OUTCOMES, LedgerWriter
 from simulator.scenario import RunInfo, Scenario
@@ -99,10 +100,10 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
                 rows["outcome"] = [OUTCOMES.index(outcome) for outcome in told]
                 rows["attempts"], rows["sent_ns"] = 1, rows["scheduled_ns"]
                 rows["acked_ns"] = np.where(acked, rows["scheduled_ns"] + 1_000_000, 0)
-                batch.shards = ["shardId-000000000000" if ok else None for ok in acked]
-                batch.sequence_numbers = [
-                    str(k) if ok else None for k, ok in zip(numbers, acked, strict=True)
-                ]
+                batch.shards = of_words(["shardId-000000000000" if ok else None for ok in acked])
+                batch.sequence_numbers = of_maybe(
+                    [str(k) if ok else None for k, ok in zip(numbers, acked, strict=True)]
+                )
                 ledger.record(batch)
         return Run(folder, info, payloads, Truth.of_run(folder, KEY))
 
