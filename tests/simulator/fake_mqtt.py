@@ -11,6 +11,7 @@ import numpy as np
 
 from localcloud.iot import packets
 from simulator.batch import ROW, Batch
+from simulator.columns import of_bytes, of_texts
 from simulator.transports.mqttreading import Reading
 
 SOON_S = 20
@@ -25,7 +26,8 @@ def readings_of(count: int, size: int = 0) -> list[Reading]:
     rows = np.zeros(count, ROW)
     rows["seq"] = np.arange(count)
     payloads = [b"%d" % place + b" " * size for place in range(count)]
-    batch = Batch(rows, payloads, [f"k{place}" for place in range(count)], 99)
+    keys = of_texts([f"k{place}" for place in range(count)])
+    batch = Batch(rows, of_bytes(payloads), keys, 99)
     return [Reading(batch, place, "t") for place in range(count)]
 
 
