@@ -141,7 +141,7 @@ async def beside(session: aiohttp.ClientSession, url: str, client: Any, sql: str
 async def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=10_000_000)
     rows: int = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLEETCAST_HOME"] = folder

@@ -75,8 +75,13 @@ class Target:
             "retries": {"mode": "standard", "max_attempts": 4},
             **config,
         }
+        # Of a plain endpoint nothing is verified, so that no client has to load the authorities.
+        plain = (self.endpoint_url or "").startswith("http://")
         async with _session().create_client(
-            service, config=AioConfig(**settings), **self.client_kwargs()
+            service,
+            config=AioConfig(**settings),
+            verify=False if plain else None,
+            **self.client_kwargs(),
         ) as client:
             yield client
 

@@ -50,6 +50,7 @@ class MotoBackend:
 
         draw_from_moments()
         _list_modules_once()
+        _list_models_once()
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
 
         def create(service: str) -> Any:
@@ -151,6 +152,13 @@ def _list_modules_once() -> None:
 
     modules = tuple(backends.list_of_moto_modules())
     backends.list_of_moto_modules = lambda: modules
+
+
+def _list_models_once() -> None:
+    """Spares moto listing the folders of all services before it reads the model of one."""
+    from moto.core import utils  # noqa: PLC0415 - slow
+
+    utils.create_loader = functools.cache(utils.create_loader)
 
 
 def _not_served(message: str) -> AwsError:

@@ -61,12 +61,17 @@ class Route:
 
 
 @functools.cache
+def _loader() -> Loader:
+    """One loader, for each lists the folders of all services."""
+    return Loader()
+
+
+@functools.cache
 def models(service: str) -> tuple[Any, ...]:
     """The models of a signing name in botocore; none where it knows no such service."""
-    loader = Loader()
     try:
         return tuple(
-            ServiceModel(loader.load_service_model(name, "service-2"), name)
+            ServiceModel(_loader().load_service_model(name, "service-2"), name)
             for name in _MODELS.get(service, (service,))
         )
     except UnknownServiceError:

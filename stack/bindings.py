@@ -5,7 +5,8 @@ made here: `FLEETCAST_CDK=cdktn` takes cdktn and its bindings, which `make cdktn
 compares. Two things are done on the way:
 
 - The bindings' own `__init__` imports every AWS service, which takes over ten seconds. A bare
-  module is put in its place, so that only the services in use are imported.
+  module is put in its place, so that only the services in use are imported. Node does the same
+  with what lies behind them: see `lazy_bindings.cjs`.
 - What is asked of the bindings is checked before jsii sees it: a wrong module, class, argument or
   a dict for a nested block is told in one line that says what to write instead.
 
@@ -33,6 +34,7 @@ KITS = {"cdktf": "cdktf_cdktf_provider_aws", "cdktn": "cdktn_provider_aws"}
 KIT = os.environ.get("FLEETCAST_CDK", "cdktf")
 BINDINGS = KITS.get(KIT, "")
 OLDEST_NODE = 18
+LAZY = Path(__file__).with_name("lazy_bindings.cjs")
 # Synthesized JSON of the bindings (made for provider 6.25) is valid for this range.
 PROVIDER_VERSION = ">= 5.100.0, < 7.0.0"
 
@@ -74,6 +76,14 @@ def _find_node() -> str:
     )
 
 
+def _node_options(given: str) -> str:
+    """Node's options: those that are given already, and ours."""
+    # jsii's kernel calls what Node deprecates, which is no news to who synthesizes a stack.
+    quoted = str(LAZY).replace("\\", "\\\\").replace('"', '\\"')
+    ours = ("--no-deprecation", f'--require "{quoted}"')
+    return " ".join([*([given] if given else []), *(one for one in ours if one not in given)])
+
+
 def _prepare() -> types.ModuleType:
     """Puts the bare module in the bindings' place and imports cdktf.
 
@@ -86,10 +96,7 @@ def _prepare() -> types.ModuleType:
     os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "1")
     os.environ.setdefault("JSII_SILENCE_WARNING_DEPRECATED_NODE_VERSION", "1")
     os.environ.setdefault("JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION", "1")
-    # jsii's kernel calls what Node deprecates, which is no news to who synthesizes a stack.
-    options = os.environ.get("NODE_OPTIONS", "")
-    if "--no-deprecation" not in options:
-        os.environ["NODE_OPTIONS"] = f"{options} --no-deprecation".strip()
+    os.environ["NODE_OPTIONS"] = _node_options(os.environ.get("NODE_OPTIONS", ""))
     spec = importlib.util.find_spec(BINDINGS)
     if spec is None or importlib.util.find_spec(KIT) is None:
         how = "pip install 'fleetcast[stack]'" if KIT == "cdktf" else "see make cdktn"

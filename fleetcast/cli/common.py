@@ -39,6 +39,13 @@ DurationOption = Annotated[
     str | None, typer.Option("--duration", help="Length, such as 30s; the shape is stretched.")
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Another seed.")]
+PerConnectionOption = Annotated[
+    int,
+    typer.Option(
+        "--devices-per-connection",
+        help="Over mqtt: devices that a gateway carries on its connection.",
+    ),
+]
 OrderingOption = Annotated[
     str,
     typer.Option(

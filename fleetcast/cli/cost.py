@@ -14,6 +14,7 @@ from fleetcast.cli.common import (
     DurationOption,
     EnvOption,
     JsonOption,
+    PerConnectionOption,
     RateOption,
     RegionOption,
     ScenarioArgument,
@@ -36,6 +37,13 @@ def cost(
     devices: DevicesOption = None,
     rate: RateOption = None,
     duration: DurationOption = None,
+    transport: Annotated[
+        str,
+        typer.Option(
+            "--transport", help="Straight to Kinesis, or by IoT Core.", metavar="kinesis|mqtt"
+        ),
+    ] = "kinesis",
+    per_connection: PerConnectionOption = 1,
     set_: SetOption = None,
     prices: Annotated[
         Path | None, typer.Option("--prices", help="YAML file with prices of your own.")
@@ -45,6 +53,7 @@ def cost(
     """Estimate what a scenario costs on AWS: per service, per hour and per run, at list prices."""
     from fleetcast import scenarios
     from fleetcast.cost import estimate, load_of, load_prices
+    from fleetcast.errors import UsageError
     from fleetcast.target import Target
     from simulator.scenario import load
     from stack.config import StackConfig
@@ -52,9 +61,15 @@ def cost(
     plan = load(scenarios.find(scenario)).with_overrides(
         devices=devices, rate=rate, duration=duration, seed=None
     )
+    if transport not in ("kinesis", "mqtt"):
+        raise UsageError(f"--transport {transport!r} costs nothing on AWS: use kinesis or mqtt")
+    if per_connection < 1:
+        raise UsageError(f"--devices-per-connection {per_connection}: use 1 or more")
     where = Target.named("aws", region=region)
     config = StackConfig.for_target("aws", env, region=where.region, **stack_settings(set_))
-    told = estimate(load_of(plan), config, load_prices(prices))
+    put = load_of(plan)
+    connections = -(-put.devices // per_connection) if transport == "mqtt" else 0
+    told = estimate(put, config, load_prices(prices), connections=connections)
     if json_:
         typer.echo(json.dumps(_as_json(told, plan.name, config.region), default=str))
         return

@@ -15,6 +15,7 @@ from fleetcast.cli.common import (
     EnvOption,
     JsonOption,
     OrderingOption,
+    PerConnectionOption,
     RateOption,
     RegionOption,
     RunJsonOption,
@@ -77,13 +78,7 @@ def simulate(
     workers: Annotated[
         int, typer.Option("--workers", help="Processes that share the devices.")
     ] = 1,
-    per_connection: Annotated[
-        int,
-        typer.Option(
-            "--devices-per-connection",
-            help="Over mqtt: devices that a gateway carries on its connection.",
-        ),
-    ] = 1,
+    per_connection: PerConnectionOption = 1,
     connect_rate: Annotated[
         float,
         typer.Option("--connect-rate", help="Over mqtt: connections begun a second."),

@@ -42,6 +42,7 @@ def sweep(
     """
     from datetime import timedelta
 
+    from fleetcast.cli.devices import retirement_of
     from fleetcast.errors import TargetError, UsageError
     from fleetcast.target import Target
     from simulator.units import duration_s
@@ -63,6 +64,9 @@ def sweep(
     def say(line: str) -> None:
         typer.echo(line, err=json_)
 
+    async def retire(environment: str) -> int:
+        return await retirement_of(where, environment).retire(lambda _done, _total: None)
+
     swept = run_async(
         sweep_leftovers(
             where,
@@ -71,6 +75,7 @@ def sweep(
             progress=say,
             dry_run=dry_run,
             options=AwsOptions(state_bucket=state_bucket),
+            retire=retire,
         )
     )
     if json_:

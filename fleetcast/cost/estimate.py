@@ -101,10 +101,20 @@ class Estimate:
         return sum(line.usd_per_run for line in self.lines if line.kind == "kept")
 
 
-def estimate(load: Load, config: StackConfig, prices: PriceList) -> Estimate:
-    """The bill of a load on a stack with these settings."""
+def estimate(
+    load: Load, config: StackConfig, prices: PriceList, *, connections: int = 0
+) -> Estimate:
+    """The bill of a load on a stack with these settings.
+
+    Args:
+        load: What is put on it.
+        config: Its settings.
+        prices: Prices and assumptions.
+        connections: Connections over which readings come by MQTT; 0 where they go to Kinesis.
+    """
     billing = _Billing(load, config, prices)
-    return Estimate(list(billing.lines()), load, prices)
+    lines = [*billing.lines(), *(billing.devices(connections) if connections else ())]
+    return Estimate(lines, load, prices)
 
 
 class _Billing:
@@ -119,6 +129,23 @@ class _Billing:
         yield from self._archive()
         yield from self._watching()
         yield from self._secrets_and_queues()
+
+    def devices(self, connections: int) -> Iterator[Line]:
+        """What IoT Core takes: connections by the minute, messages, and a rule with one action.
+
+        Of a connection CONNECT is metered, and of the acknowledgements of QoS 1 none.
+        """
+        service, load = "IoT Core", self._load
+        each = self._prices.prices["iot-connection-minute"].each_usd
+        hour, run = connections * HOUR_S / 60, connections * math.ceil(load.duration_s / 60)
+        yield Line(
+            service, "connections", "iot-connection-minute", "driven", hour, run,
+            hour * each, run * each,
+        )  # fmt: skip
+        yield self._once(service, "connecting", "iot-message", connections)
+        yield self._driven(service, "messages", "iot-message", load.messages)
+        yield self._driven(service, "rules triggered", "iot-rule", load.messages)
+        yield self._driven(service, "actions", "iot-action", load.messages)
 
     def _standing(self, service: str, item: str, price: str, units: float) -> Line:
         """Units that are billed by the hour."""

@@ -24,6 +24,8 @@ SAMPLE = 1000
 KIB = 1024
 # Firehose counts each record in steps of 5 KB, Kinesis in steps of 25 KB.
 FIREHOSE_STEP, KINESIS_STEP = 5 * KIB, 25 * KIB
+# IoT Core meters payload and topic in steps of 5 KB; a topic has not much more than this.
+MESSAGE_STEP, TOPIC_BYTES = 5 * KIB, 64
 _TIME_BYTES = _NUMBER_BYTES = 8
 # What the processor writes beside the signals.
 _OWN_MEASURES = ("seq", "arrived_ms", "processed_ms")
@@ -43,6 +45,8 @@ class Load:
         archived: Compressed, with its delimiter.
         stored: As Timestream stores it.
         logged: Of the metrics that the processor logs.
+        messages: As IoT Core counts it, in messages of 5 KB.
+        devices: How many send them.
     """
 
     readings: int
@@ -54,6 +58,8 @@ class Load:
     archived: float
     stored: float
     logged: float
+    messages: float = 1.0
+    devices: int = 1
 
     @property
     def rate_per_s(self) -> float:
@@ -100,6 +106,8 @@ def load_of(scenario: Scenario) -> Load:
         archived=len(gzip.compress(b"\n".join(payloads) + b"\n")) / count,
         stored=stored / count,
         logged=_logged(),
+        messages=sum(math.ceil((len(p) + TOPIC_BYTES) / MESSAGE_STEP) for p in payloads) / count,
+        devices=fleet_spec.devices,
     )
 
 

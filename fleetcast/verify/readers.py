@@ -9,6 +9,7 @@ from fleetcast.pipeline import Pipeline
 from fleetcast.pipeline.queues import queue_url
 from fleetcast.verify.alarms import AlarmHistory, AlarmReader
 from fleetcast.verify.archive import ArchivePlace, ArchiveReader
+from fleetcast.verify.behind import BacklogReader
 from fleetcast.verify.mapped_archive import FieldsArchiveReader
 from fleetcast.verify.mapped_series import MappedSeriesReader
 from fleetcast.verify.quarantine import QuarantineReader
@@ -64,6 +65,7 @@ class Readers:
         timed: Whether the table tells when a row was written.
         probed: Whether alarms can be seen.
         expect: What can be asked of the run.
+        backlog: Tells what is still on its way.
         not_checked: What cannot, and why.
     """
 
@@ -72,6 +74,7 @@ class Readers:
     quarantine: QuarantineReader | None
     alarms: Alarms | None
     expect: Expectations
+    backlog: BacklogReader
     timed: bool = True
     probed: bool = True
     not_checked: list[NotChecked] = field(default_factory=list)
@@ -89,6 +92,9 @@ async def of_stack(
         QuarantineReader(sqs, outputs.quarantine_queue_url, truth, run_dir, wait_s=wait_s),
         AlarmReader(sqs, outputs, truth.run, run_dir, wait_s=wait_s),
         truth.scenario.expect,
+        BacklogReader(
+            clients.target, frozenset({outputs.function_name, outputs.delivery_stream_name})
+        ),
         probed=bool(outputs.probe_queue_url),
     )
 
@@ -128,6 +134,7 @@ async def of_pipeline(
         quarantine,
         alarms,
         expect.model_copy(update={"alarms": asked}),
+        BacklogReader(clients.target, None),
         timed=series is not None and series.timed,
         not_checked=list(not_checked(pipeline, truth)),
     )
@@ -142,16 +149,14 @@ class Clients:
     """
 
     def __init__(self, target: Target, stack: AsyncExitStack) -> None:
-        self._target = target
+        self.target = target
         self._stack = stack
         self._made: dict[str, Any] = {}
 
     async def __call__(self, service: str) -> Any:
         """The client of a service."""
         if service not in self._made:
-            self._made[service] = await self._stack.enter_async_context(
-                self._target.client(service)
-            )
+            self._made[service] = await self._stack.enter_async_context(self.target.client(service))
         return self._made[service]
 
 

@@ -87,12 +87,14 @@ class _Comparison:
         found: Readings that are not as they should be.
         landings: When they landed.
         clocks: Whose clock was off.
+        behind: What was still on its way where readings are not there; empty if nothing was.
     """
 
     landed: dict[str, Landed]
     found: Exceptions
     landings: Landings
     clocks: list[Clock]
+    behind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,8 @@ class _Verification:
         while True:
             await self.wait(progress)
             told, landed = self.readers, {}
+            # Before the comparison, in which time goes by.
+            behind = await told.backlog.note()
             landings, clocks = await self._timed()
             found = Exceptions() if told.archive is None else told.archive.exceptions()
             if told.series is not None:
@@ -183,7 +187,8 @@ class _Verification:
             # Rows that may be there or not can make up the number of those that must be.
             lost = any(one.lost for one in landed.values())
             if not lost or time.time() * 1000 > self.deadline_ms:
-                return _Comparison(landed, found, landings, clocks)
+                awaited = lost or self.refused.missing
+                return _Comparison(landed, found, landings, clocks, behind if awaited else "")
             await asyncio.sleep(self.patience.poll_s)
 
     async def _timed(self) -> tuple[Landings, list[Clock]]:
@@ -253,7 +258,7 @@ class _Verification:
             rate=rate,
             alarms=judged,
             checks=checks,
-            notes=[*self._notes(), *_clock_notes(clocks)],
+            notes=[*self._notes(compared), *_clock_notes(clocks)],
             not_checked=told.not_checked,
             unknown_landed=unknown.landed(open_readings),
             timed=len(landings),
@@ -263,11 +268,14 @@ class _Verification:
             clocks=clocks,
         )
 
-    def _notes(self) -> list[str]:
+    def _notes(self, compared: _Comparison) -> list[str]:
         archive = self.readers.archive
-        if archive is None or not archive.foreign:
-            return []
-        return [f"{archive.foreign:,} lines of the archive are not of this run; not judged"]
+        notes = [compared.behind] if compared.behind else []
+        if archive is not None and archive.foreign:
+            notes.append(
+                f"{archive.foreign:,} lines of the archive are not of this run; not judged"
+            )
+        return notes
 
 
 def _waiting_for(missing: dict[str, int], *, alarmed: bool) -> str:

@@ -168,7 +168,9 @@ class Needs:
                 for action in actions
             ] or [Need(f"timestream:{'Unload' if unloads else 'SelectValues'}")]
         if operation in {
+            "DescribeAccountSettings",
             "DescribeEndpoints",
+            "UpdateAccountSettings",
             "CancelQuery",
             "ListDatabases",
             "ListScheduledQueries",

@@ -6,6 +6,7 @@ As the developer guide's "UNLOAD concepts" and "Best practices for UNLOAD" have 
 from __future__ import annotations
 
 import io
+import math
 import re
 import uuid
 import zlib
@@ -18,6 +19,7 @@ from pyarrow import parquet
 
 from localcloud.http import AwsError
 from localcloud.timestream.results import column_info, is_list, scalar_texts
+from localcloud.timestream.texts import double_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,8 +253,14 @@ def _plain(column: pa.Array) -> list[Any]:
             dict(zip(names, row, strict=True)) if there else None
             for there, row in zip(valid, zip(*fields, strict=True), strict=True)
         ]
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
         return list(column.to_pylist())
+    if pa.types.is_floating(kind):
+        # JSON has no number for Infinity and NaN.
+        return [
+            one if one is None or math.isfinite(one) else double_text(one)
+            for one in column.to_pylist()
+        ]
     return list(scalar_texts(column))
 
 

@@ -44,7 +44,9 @@ __contains(x, e) AS CASE WHEN list_contains(x, e) THEN true WHEN x IS NOT NULL A
   AND len(x) = list_count(x) THEN false END;
 __rows(x) AS CASE WHEN typeof(x) LIKE 'STRUCT(%)[]' THEN x
   ELSE error('UNNEST without names of columns takes a time series or an array of rows with names') END;
-__sign(x BIGINT) AS CAST(sign(x) AS BIGINT), (x DOUBLE) AS CAST(sign(x) AS DOUBLE);
+__divide(a, b) AS CASE WHEN typeof(a // b) IN ('DOUBLE', 'FLOAT') THEN cast_to_type("/"(a, b), a // b)
+  ELSE a // b END;
+__sign(x BIGINT) AS CAST(sign(x) AS BIGINT), (x DOUBLE) AS CASE WHEN isnan(x) THEN x ELSE CAST(sign(x) AS DOUBLE) END;
 __ceil(x BIGINT) AS x, (x DOUBLE) AS ceil(x);
 __floor(x BIGINT) AS x, (x DOUBLE) AS floor(x);
 __from_base(s, r) AS list_reduce(list_transform(string_split(lower(s), ''),

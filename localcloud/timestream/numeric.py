@@ -135,10 +135,12 @@ def _over_lists(at: Callable[[Ints, Floats, Ints], Floats]) -> Callable[..., pa.
 
 def _over_pairs(of: Callable[[Floats, Floats], float]) -> Callable[..., pa.Array]:
     def run(left: Any, right: Any) -> pa.Array:
-        out = [
-            of(np.array(a, float), np.array(b, float)) if a and b else None
-            for a, b in zip(left.to_pylist(), right.to_pylist(), strict=True)
-        ]
+        # Of infinite values it is NaN, without a word on standard error.
+        with np.errstate(invalid="ignore"):
+            out = [
+                of(np.array(a, float), np.array(b, float)) if a and b else None
+                for a, b in zip(left.to_pylist(), right.to_pylist(), strict=True)
+            ]
         return pa.array(out, pa.float64())
 
     return run

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from localcloud.http import AwsError
 from localcloud.timestream.dialect import place
+from localcloud.timestream.store import NotFlushedError
 
 if TYPE_CHECKING:
     from localcloud.timestream.store import Store
@@ -95,7 +96,8 @@ class Readers:
             work: By which it can be ended.
 
         Raises:
-            AwsError: QueryExecutionException where it was ended, ValidationException otherwise.
+            AwsError: QueryExecutionException where it was ended, InternalServerException where rows
+                that were written are not there to be read yet, ValidationException otherwise.
         """
         loop = asyncio.get_running_loop()
         timer = loop.call_later(
@@ -104,6 +106,8 @@ class Readers:
         try:
             await self._store.flush(tables)
             return await loop.run_in_executor(self._threads, self._run, sql, text, work)
+        except NotFlushedError as error:
+            raise AwsError("InternalServerException", str(error), 500) from error
         finally:
             timer.cancel()
 

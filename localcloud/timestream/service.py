@@ -9,13 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError, Response, json_response
+from localcloud.timestream.account import AccountSettings
 from localcloud.timestream.batchload import BatchLoads
 from localcloud.timestream.catalog import Catalog
 from localcloud.timestream.kept import KIND, KeptTable
 from localcloud.timestream.query import QueryEngine
 from localcloud.timestream.reports import Reports
 from localcloud.timestream.scheduled import ScheduledQueries
-from localcloud.timestream.store import Store, now_ns
+from localcloud.timestream.store import NotFlushedError, Store, now_ns
 from localcloud.timestream.window import DAY_NS, HOUR_NS
 from localcloud.timestream.write import write_records
 from localcloud.validation import check_request
@@ -40,7 +41,7 @@ class TimestreamService:
         self._context = context
         self._store = Store()
         self._catalog = Catalog(context, self._store)
-        self._operations = self._catalog.operations()
+        self._operations = {**self._catalog.operations(), **AccountSettings().operations()}
         self._queries = QueryEngine(context, self._catalog, self._store)
         self._reports = Reports(context)
         self._scheduled = ScheduledQueries(context, self._catalog, self._queries, self._reports)
@@ -82,13 +83,20 @@ class TimestreamService:
             kept.close()
 
     def status(self) -> dict[str, Any]:
-        """Tables with the records they hold."""
+        """Tables with the records they hold, and those of which DuckDB does not take the rows."""
+        tables = {
+            f"{table.database}.{table.name}": self._store.tables[table.storage]
+            for table in self._catalog.tables()
+        }
         return {
-            "tables": {
-                f"{table.database}.{table.name}": self._store.tables[table.storage].count()
-                for table in self._catalog.tables()
+            "tables": {name: table.count() for name, table in tables.items()},
+            "flushes_failed": self._store.failures,
+            "waiting": {
+                name: {"rows": table.unflushed(), "why": table.failure}
+                for name, table in tables.items()
+                if table.failure
             },
-            "unsupported": ["account settings"],
+            "unsupported": ["QueryCompute of the account settings"],
         }
 
     def operations(self) -> frozenset[str]:
@@ -195,6 +203,10 @@ class TimestreamService:
 
     async def _write(self, body: dict[str, Any]) -> dict[str, Any]:
         table = self._catalog.table(body["DatabaseName"], body["TableName"])
+        try:
+            await self._store.make_room(table.storage)
+        except NotFlushedError as error:
+            raise AwsError("InternalServerException", str(error), 500) from error
         done = write_records(self._store, table, body)
         kept = self._kept.get(table.storage)
         if kept is not None:

@@ -11,22 +11,24 @@ event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from array import array
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 
 from localcloud.timestream import macros
+from localcloud.timestream.appending import BASE_COLUMNS, Batch, append, series_of
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 20_000
+MAX_WAITING_ROWS = 1_000_000
 MEMORY_LIMIT = "4GB"
 EXPIRE_ROWS = 20_000
 _NEVER_NS = 2**63 - 1
@@ -38,17 +40,7 @@ SQL_TYPES = {
     "BOOLEAN": "BOOLEAN",
     "TIMESTAMP": "TIMESTAMP_NS",
 }
-_ARROW_TYPES = {
-    "DOUBLE": pa.float64(),
-    "BIGINT": pa.int64(),
-    "VARCHAR": pa.string(),
-    "BOOLEAN": pa.bool_(),
-    "TIMESTAMP_NS": pa.timestamp("ns"),
-}
 _ARRAY_CODES = {"DOUBLE": "d", "BIGINT": "q", "TIMESTAMP_NS": "q"}
-ROW = "__row"
-SERIES = "__series"
-BASE_COLUMNS = {"time": "TIMESTAMP_NS", "measure_name": "VARCHAR"}
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -118,25 +110,16 @@ class Buffered:
         return cls(shape, [array(code) if code else [] for code in codes])
 
 
-@dataclass(slots=True)
-class Batch:
-    """What goes to DuckDB at once."""
-
-    columns: dict[str, str]
-    labels: list[str]
-    buffers: list[Buffered]
-    series: list[Series]
-    replaced: list[int]
-    first_row: int
-
-
 @dataclass(slots=True, eq=False)
 class TableStore:
     """One table: its columns with their SQL types, its series, and rows not yet in DuckDB.
 
+    These are in `buffers`, and from when they are to go there in `waiting`, until they are there.
+
     Of a row only its version and a hash of its values are kept here, by its number: a time that
     is written again is decided on by these. `known` finds a series by its measure name and its dimensions
-    in an order in which they were given. No record is older than `oldest_ns`.
+    in an order in which they were given. No record is older than `oldest_ns`. `failure` is why DuckDB
+    did not take the first batch that waits.
     """
 
     columns: dict[str, str] = field(default_factory=lambda: dict(BASE_COLUMNS))
@@ -156,6 +139,8 @@ class TableStore:
     oldest_ns: int = _NEVER_NS
     series_taken: int = 0
     flushed_columns: dict[str, str] = field(default_factory=dict)
+    waiting: deque[Batch] = field(default_factory=deque)
+    failure: str = ""
     _told: set[tuple[str, Shape]] = field(default_factory=set)
 
     def add_series(self, name: str, dimensions: Pairs) -> Series:
@@ -201,6 +186,14 @@ class TableStore:
         """Records held."""
         return sum(len(series.rows) for series in self.by_number)
 
+    def unflushed(self) -> int:
+        """Rows that DuckDB does not have."""
+        return self.buffered + sum(map(len, list(self.waiting)))
+
+
+class NotFlushedError(Exception):
+    """Rows of a table did not get into DuckDB; they are kept, and go there with the next flush."""
+
 
 class Keeper(Protocol):
     """Who keeps the records of a table."""
@@ -218,6 +211,7 @@ class Store:
     Attributes:
         tables: By name.
         keepers: Who keeps the records of a table, by the table.
+        failures: How often DuckDB did not take a batch.
     """
 
     def __init__(self) -> None:
@@ -233,6 +227,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, "timestream")
         self.tables: dict[str, TableStore] = {}
         self.keepers: dict[TableStore, Keeper] = {}
+        self.failures = 0
 
     def close(self) -> None:
         """Ends the thread and forgets everything."""
@@ -303,15 +298,30 @@ class Store:
                 keeper.add(table, one, shape, time_ns, version, list(values))
 
     async def flush_if_full(self, name: str) -> None:
-        """Appends the buffered rows where there are many."""
+        """Appends the buffered rows where there are many; those that DuckDB does not take are kept."""
         if self.tables[name].buffered >= FLUSH_ROWS:
-            await self._in_thread(self._flush, name, self._take(self.tables[name]))
+            with contextlib.suppress(NotFlushedError):
+                await self._flush(name)
 
     async def flush(self, names: list[str]) -> None:
-        """Appends the buffered rows of tables, so that a reader finds them."""
+        """Appends the buffered rows of tables, so that a reader finds them.
+
+        Raises:
+            NotFlushedError: DuckDB did not take them.
+        """
         for name in names:
             # Also where nothing is left: what an earlier call took may still be on its way.
-            await self._in_thread(self._flush, name, self._take(self.tables[name]))
+            await self._flush(name)
+
+    async def make_room(self, name: str) -> None:
+        """Tries again to append where very much waits that DuckDB did not take.
+
+        Raises:
+            NotFlushedError: it still does not; nothing more should come.
+        """
+        table = self.tables[name]
+        if table.failure and table.unflushed() >= MAX_WAITING_ROWS:
+            await self._flush(name)
 
     def reader(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same data, which another thread may use."""
@@ -337,15 +347,17 @@ class Store:
                 seen = 0
         table.oldest_ns = min(table.oldest_ns, oldest_ns)
         if gone and self.tables.get(name) is table:
-            await self._in_thread(self._flush, name, self._take(table))
+            await self._flush(name)
 
-    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+    async def _flush(self, name: str) -> None:
+        table = self.tables[name]
+        self._take(table)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, function, *arguments)
+        await loop.run_in_executor(self._thread, self._append, name, table)
 
     @staticmethod
-    def _take(table: TableStore) -> Batch:
-        """What DuckDB does not have yet; the table starts new buffers."""
+    def _take(table: TableStore) -> None:
+        """Lets what DuckDB does not have yet wait for it; the table starts new buffers."""
         batch = Batch(
             dict(table.columns),
             table.labels(),
@@ -357,91 +369,31 @@ class Store:
         table.buffers, table.buffered, table.replaced = {}, 0, []
         table.first_buffered = len(table.versions)
         table.series_taken = len(table.by_number)
-        return batch
+        # Here, and not in the thread: a call of it that is cancelled loses nothing.
+        if (
+            batch.buffers
+            or batch.series
+            or batch.replaced
+            or batch.columns != table.flushed_columns
+        ):
+            table.waiting.append(batch)
 
-    def _flush(self, name: str, batch: Batch) -> None:
-        table = self.tables.get(name)
-        if table is None:
-            return
-        if not batch.buffers and not batch.replaced and table.flushed_columns == batch.columns:
-            return
-        # Readers see a row that takes another's place at the moment that one is gone.
-        self._connection.execute("BEGIN")
-        try:
-            self._append(name, table, batch)
-        except Exception:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
-        table.flushed_columns = batch.columns
-
-    def _append(self, name: str, table: TableStore, batch: Batch) -> None:
-        columns = batch.columns
-        run = self._connection.execute
-        if not table.flushed_columns:
-            run(f'CREATE TABLE "{name}" ({ROW} BIGINT, {SERIES} BIGINT, time TIMESTAMP_NS)')
-            run(f'CREATE TABLE "{series_of(name)}" ({SERIES} BIGINT, measure_name VARCHAR)')
-        for column in columns.keys() - table.flushed_columns.keys() - BASE_COLUMNS.keys():
-            stored = series_of(name) if column in batch.labels else name
-            run(f'ALTER TABLE "{stored}" ADD COLUMN {quoted(column)} {columns[column]}')
-        if batch.series:
-            self._insert(series_of(name), _series_of(batch.series, batch.labels))
-        doomed = [row for row in batch.replaced if row < batch.first_row]
-        if doomed:
-            self._connection.register(
-                "doomed_rows", pa.table({"row": pa.array(doomed, pa.int64())})
-            )
-            run(f'DELETE FROM "{name}" WHERE {ROW} IN (SELECT "row" FROM doomed_rows)')  # noqa: S608
-            self._connection.unregister("doomed_rows")
-        never = np.array([row for row in batch.replaced if row >= batch.first_row], dtype=np.int64)
-        for buffer in batch.buffers:
-            self._insert(name, _rows_of(buffer, columns, never))
-
-    def _insert(self, name: str, rows: pa.Table) -> None:
-        self._connection.register("new_rows", rows)
-        self._connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM new_rows')  # noqa: S608
-        self._connection.unregister("new_rows")
-
-
-def _series_of(series: list[Series], labels: list[str]) -> pa.Table:
-    """Series as a table."""
-    arrays: dict[str, pa.Array] = {SERIES: pa.array([one.number for one in series], pa.int64())}
-    for label in labels:
-        arrays[label] = pa.array([one.labels.get(label) for one in series], pa.string())
-    return pa.table(arrays)
-
-
-def _rows_of(buffer: Buffered, columns: dict[str, str], never: NDArray[np.int64]) -> pa.Table:
-    """Buffered rows as a table, but for those that were replaced before they came to DuckDB."""
-    arrays: dict[str, pa.Array] = {
-        ROW: _array(buffer.rows, "BIGINT"),
-        SERIES: _array(buffer.series, "BIGINT"),
-        "time": _array(buffer.times, "TIMESTAMP_NS"),
-    }
-    for column, values in zip(buffer.shape.columns, buffer.values, strict=True):
-        arrays[column] = _array(values, columns[column])
-    rows = pa.table(arrays)
-    if len(never):
-        rows = rows.filter(pa.array(~np.isin(np.frombuffer(buffer.rows, np.int64), never)))
-    return rows
-
-
-def _array(values: Any, kind: str) -> pa.Array:
-    """Values of an SQL type as Arrow has them; those that are held as an array are not copied."""
-    if not isinstance(values, array):
-        return pa.array(values, _ARROW_TYPES[kind])
-    numbers = np.frombuffer(values, np.float64 if values.typecode == "d" else np.int64)
-    return pa.array(numbers).view(_ARROW_TYPES[kind])
-
-
-def series_of(name: str) -> str:
-    """The stored table that has the series of another."""
-    return f"{name}_series"
-
-
-def quoted(identifier: str) -> str:
-    """An identifier as SQL has it."""
-    return '"' + identifier.replace('"', '""') + '"'
+    def _append(self, name: str, table: TableStore) -> None:
+        """Appends what waits, in the order in which it came: a row may take the place of one before."""
+        while table.waiting and self.tables.get(name) is table:
+            batch = table.waiting[0]
+            try:
+                append(self._connection, name, batch, table.flushed_columns)
+            except Exception as error:
+                self.failures += 1
+                known, table.failure = table.failure, str(error).split("\n", 1)[0]
+                told = f"{table.unflushed()} rows wait for DuckDB: {table.failure}"
+                if known != table.failure:
+                    log.exception("table %s: %s", name, told)
+                raise NotFlushedError(told) from error
+            table.flushed_columns = batch.columns
+            table.waiting.popleft()
+            table.failure = ""
 
 
 def now_ns() -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from localcloud.http import AwsError
-from localcloud.timestream.store import SERIES, series_of
+from localcloud.timestream.appending import SERIES, series_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

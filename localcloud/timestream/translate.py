@@ -17,10 +17,10 @@ from sqlglot import exp
 
 from localcloud.http import AwsError
 from localcloud.timestream import times, unnest
+from localcloud.timestream.appending import quoted
 from localcloud.timestream.dialect import DURATION, UNITS_NS, place, position
 from localcloud.timestream.functions import ANY, FUNCTIONS, GATHERING
 from localcloud.timestream.macros import CAST, TYPED
-from localcloud.timestream.store import quoted
 from localcloud.timestream.tables import name_columns, resolve
 from localcloud.timestream.times import sql as _sql
 
@@ -48,6 +48,8 @@ _TYPES: dict[str, str] = {
     "date": "DATE", "time": "TIME", "smallint": "SMALLINT", "tinyint": "TINYINT", "real": "FLOAT",
     "float": "FLOAT",
 }  # fmt: skip
+# `__divide` repeats its operands: so deep may it stand in itself before an operand is computed first.
+_DIVISIONS = 2
 _SERIES = re.compile(r'^(__rebuilt|__interpolate_|__derivative|__rising|list\(struct_pack\("time")')
 
 
@@ -152,7 +154,7 @@ class _Rewriter:
         around = node.parent.parent if isinstance(node.parent, exp.Array) else node.parent
         if isinstance(around, exp.Anonymous) and str(around.this).lower() == "approx_percentile":
             return node
-        return _raw(f"CAST({node.this} AS DOUBLE)")
+        return _raw(f"CAST({node.this} AS DOUBLE)", double=True)
 
     def _on_currenttimestamp(self, _: exp.Expression) -> exp.Expression:
         return _raw(self._now)
@@ -184,6 +186,24 @@ class _Rewriter:
         if left is not None and sign > 0 and not _is_interval(node.expression):
             return self._typed(lambda time: times.shifted(time, node.this, sign), [node.expression])
         return node
+
+    def _on_div(self, node: exp.Div) -> exp.Expression:
+        """A double divided by zero is infinite or NaN; of whole numbers it is an error.
+
+        DuckDB's // errs with both, and its / makes doubles of whole numbers. Where no operand is
+        seen to be a double, `__divide` picks by their types.
+        """
+        parts = [node.this, node.expression]
+        if any(_is_double(part) for part in parts):
+            new = self._raw_of(parts, _filled('"/"({0}, {1})', *parts))
+            new.meta["double"] = True
+            return new
+        costly = [_divisions(part) >= _DIVISIONS or "(SELECT" in _sql(part) for part in parts]
+        make = partial(_filled, "__divide({0}, {1})")
+        new = self._raw_of(parts, self._computed_once(make, parts, costly))
+        deep = [_divisions(part) for part, once in zip(parts, costly, strict=True) if not once]
+        new.meta["divisions"] = max(deep, default=0) + 1
+        return new
 
     def _on_bracket(self, node: exp.Bracket) -> exp.Expression:
         index = node.expressions[0]
@@ -283,24 +303,33 @@ class _Rewriter:
         DuckDB reads a macro before it knows the type of an aggregate, and a lambda afterwards.
         """
         text = make(*arguments)
-        if any(_gathers(one) for one in arguments) and any(name in text for name in TYPED):
-            names: list[tuple[str, str]] = []
-            inner: list[exp.Expression] = []
-            for one in arguments:
-                if _gathers(one):
-                    self._names += 1
-                    names.append((f"__e{self._names}", _sql(one)))
-                    inner.append(exp.Var(this=names[-1][0]))
-                else:
-                    inner.append(one)
-            text = make(*inner)
-            for name, value in reversed(names):
-                text = f"list_transform([{value}], lambda {name}: {text})[1]"
+        gathers = [_gathers(one) for one in arguments]
+        if any(gathers) and any(name in text for name in TYPED):
+            text = self._computed_once(make, arguments, gathers)
         return self._raw_of(arguments, text)
+
+    def _computed_once(
+        self, make: Callable[..., str], arguments: Sequence[exp.Expression], chosen: Sequence[bool]
+    ) -> str:
+        """A call whose chosen arguments are parameters of a lambda."""
+        names: list[tuple[str, str]] = []
+        inner: list[exp.Expression] = []
+        for one, once in zip(arguments, chosen, strict=True):
+            if once:
+                self._names += 1
+                names.append((f"__e{self._names}", _sql(one)))
+                inner.append(exp.Var(this=names[-1][0]))
+            else:
+                inner.append(one)
+        text = make(*inner)
+        for name, value in reversed(names):
+            text = f"list_transform([{value}], lambda {name}: {text})[1]"
+        return text
 
     @staticmethod
     def _raw_of(parts: Sequence[exp.Expression], text: str) -> exp.Expression:
-        return _raw(text, gathering=any(_gathers(part) for part in parts))
+        deep = max(map(_divisions, parts), default=0)
+        return _raw(text, gathering=any(_gathers(part) for part in parts), divisions=deep)
 
     def _on_cast(self, node: exp.Cast) -> exp.Expression:
         column = node.this
@@ -344,6 +373,16 @@ class _Rewriter:
 
 def _gathers(node: exp.Expression) -> bool:
     return any(one.meta.get("gathering") or isinstance(one, exp.Window) for one in node.walk())
+
+
+def _divisions(node: exp.Expression) -> int:
+    """How deep `__divide` stands in itself in an expression."""
+    return max(one.meta.get("divisions") or 0 for one in node.walk())
+
+
+def _is_double(node: exp.Expression) -> bool:
+    """Whether an expression is a double as far as can be seen."""
+    return bool(node.unnest().meta.get("double"))
 
 
 def _is_interval(node: exp.Expression) -> bool:

@@ -14,18 +14,19 @@ import aiomqtt
 import numpy as np
 
 from fleetcast.errors import TargetError, UsageError
-from simulator.batch import Batch
 from simulator.faults.sending import ReconnectStorm
 from simulator.identities import gateway_name
 from simulator.transports import Traffic
 from simulator.transports.mqttbroker import authority, endpoint, tls_with
-from simulator.transports.mqttlink import WINDOW, Link
+from simulator.transports.mqttlink import WINDOW, Link, Shared
+from simulator.transports.mqttreading import Reading, together
 from stack.names import Names
 
 if TYPE_CHECKING:
     import ssl
 
     from fleetcast.target import Target
+    from simulator.batch import Batch
     from simulator.fleet import Fleet
     from simulator.identities import Identities
     from simulator.transports import Done
@@ -67,17 +68,17 @@ class MqttTransport:
         self._per_connection = per_connection
         self._every_s = 1 / ramp_per_s
         self._next_s = 0.0
-        self._attempts = attempts
         self._fleet: Fleet | None = None
         self._links: dict[int, Link] = {}
         self._topics: dict[int, str] = {}
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._decided: list[tuple[Batch, int]] = []
+        self._decided: list[Reading] = []
         self._telling: asyncio.TimerHandle | None = None
         self._cutting: list[asyncio.TimerHandle] = []
         self.traffic = Traffic()
+        self._shared = Shared(self.traffic, self._decide, self._turn, attempts)
 
     def prepare(self, fleet: Fleet) -> None:
         """See `KnowsFleet`."""
@@ -113,7 +114,7 @@ class MqttTransport:
     @property
     def in_flight(self) -> int:
         """See `Transport`."""
-        return sum(link.in_flight for link in self._links.values())
+        return self._shared.in_flight
 
     @property
     def backlog(self) -> int:
@@ -127,7 +128,8 @@ class MqttTransport:
         self._open += len(batch)
         self._idle.clear()
         for place, device in enumerate(batch.rows["device"].tolist()):
-            self._links[device // self._per_connection].send(batch, place, self._topic(device))
+            reading = Reading(batch, place, self._topic(device))
+            self._links[device // self._per_connection].send(reading)
 
     async def drain(self) -> None:
         """See `Transport`."""
@@ -174,10 +176,7 @@ class MqttTransport:
         def tls() -> ssl.SSLContext:
             return tls_with(path, trusted)
 
-        return Link(
-            host, port, self._identities.thing(name), tls, attempts=self._attempts,
-            traffic=self.traffic, done=self._decide, admit=self._turn,
-        )  # fmt: skip
+        return Link(host, port, self._identities.thing(name), tls, self._shared)
 
     async def _turn(self) -> None:
         """Waits for a place in the ramp; connections that come back take theirs, too."""
@@ -237,8 +236,8 @@ class MqttTransport:
 
     # Outcomes
 
-    def _decide(self, batch: Batch, place: int) -> None:
-        self._decided.append((batch, place))
+    def _decide(self, reading: Reading) -> None:
+        self._decided.append(reading)
         if self._telling is None:
             self._telling = asyncio.get_running_loop().call_later(TELL_S, self._tell)
 
@@ -250,6 +249,6 @@ class MqttTransport:
         if not decided:
             return
         self._open -= len(decided)
-        self._done(Batch.joined([batch.part(place, place + 1) for batch, place in decided]))
+        self._done(together(decided))
         if not self._open:
             self._idle.set()

@@ -9,24 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import random
 import socket
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 
-from simulator.batch import ACKED, UNKNOWN
 from simulator.transports.mqttclient import MqttClient
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
 
-    from simulator.batch import Batch
     from simulator.transports import Traffic
+    from simulator.transports.mqttreading import Reading
 
 # IoT Core takes so many unacknowledged messages of a connection.
 WINDOW = 100
@@ -42,8 +41,24 @@ _SILENT = logging.getLogger("simulator.transports.paho")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
-# A reading on its way: its batch, and its place in it.
-Reading = tuple["Batch", int, str]
+
+@dataclass(slots=True)
+class Shared:
+    """What the connections of a run share.
+
+    Attributes:
+        traffic: Counts.
+        done: Is told a reading when its outcome is decided.
+        admit: Waits for a connection's turn in the ramp.
+        attempts: Most times that a reading is published.
+        in_flight: Readings on their way.
+    """
+
+    traffic: Traffic
+    done: Callable[[Reading], None]
+    admit: Callable[[], Awaitable[None]]
+    attempts: int
+    in_flight: int = 0
 
 
 class Link:
@@ -54,44 +69,32 @@ class Link:
         port: Its port.
         client_id: As whom.
         tls: With which certificate.
-        attempts: Most times that a reading is published.
-        traffic: Counts.
-        done: Is told a reading when its outcome is decided.
-        admit: Waits for the connection's turn in the ramp.
+        shared: What it has in common with others.
     """
 
     def __init__(
-        self,
-        host: str,
-        port: int,
-        client_id: str,
-        tls: Callable[[], ssl.SSLContext],
-        *,
-        attempts: int,
-        traffic: Traffic,
-        done: Callable[[Batch, int], None],
-        admit: Callable[[], Awaitable[None]],
-    ) -> None:
+        self, host: str, port: int, client_id: str, tls: Callable[[], ssl.SSLContext], shared: Shared
+    ) -> None:  # fmt: skip
         self._host, self._port = host, port
         self.client_id = client_id
         self._tls = tls
         self._context: ssl.SSLContext | None = None
-        self._attempts = attempts
-        self._traffic = traffic
-        self._done = done
-        self._admit = admit
+        self._shared = shared
         self._queue: deque[Reading] = deque()
-        self._sending: dict[asyncio.Task[None], Reading] = {}
-        self._wake = asyncio.Event()
-        # What a publish was refused with: the connection is over, whether it was told or not.
-        self._refused: BaseException | None = None
+        # By the ids of their messages, the oldest first.
+        self._sending: dict[int, Reading] = {}
+        # Where readings are published; None where there is no connection, or one that is over.
+        self._client: MqttClient | None = None
+        # Why the connection is over, when nobody told: it was refused, silent, or is cut off (None).
+        self._over: asyncio.Future[aiomqtt.MqttError | None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._allowed = asyncio.Event()
         self._allowed.set()
-        self._cut = asyncio.Event()
+        self._abandoned = False
+        self._emptied = asyncio.Event()
         # Set once the first connection stands, or failed for good.
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.connected = False
 
     @property
     def queued(self) -> int:
@@ -107,19 +110,18 @@ class Link:
         """Begins to connect."""
         self._task = asyncio.create_task(self._run())
 
-    def send(self, batch: Batch, place: int, topic: str) -> None:
+    def send(self, reading: Reading) -> None:
         """Takes a reading."""
-        self._queue.append((batch, place, topic))
-        self._wake.set()
+        self._queue.append(reading)
+        self._publish()
 
     def cut(self) -> None:
         """Drops the connection, as where the network is gone; `restore` lets it come back."""
         self._allowed.clear()
-        self._cut.set()
+        self._end(None)
 
     def restore(self) -> None:
         """Lets the connection come back."""
-        self._cut.clear()
         self._allowed.set()
 
     async def close(self) -> None:
@@ -130,40 +132,43 @@ class Link:
 
     async def abandon(self, grace_s: float) -> None:
         """Publishes nothing more; waits for what is on its way, then gives everything an outcome."""
-        waiting, self._queue = self._queue, deque()
-        if self._sending and self.connected:
-            await asyncio.wait(self._sending, timeout=grace_s)
+        self._abandoned = True
+        if self._sending:
+            self._emptied.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await self._emptied.wait()
         await self.close()
-        # What was published again to wait while this was closed is among it.
-        for batch, place, _ in [*waiting, *self._queue]:
-            batch.part(place, place + 1).fail()
-            self._done(batch, place)
-        self._queue.clear()
+        # What was on its way when this was closed is among it.
+        while self._queue:
+            reading = self._queue.popleft()
+            reading.given_up()
+            self._shared.done(reading)
+
+    # Connections
 
     async def _run(self) -> None:
         failures = 0
         while True:
             await self._allowed.wait()
-            await self._admit()
+            await self._shared.admit()
             began_s = time.monotonic()
-            connection = self._client()
+            connection = self._made()
             try:
                 async with connection as client:
-                    self.connected = True
                     if not self.opened.done():
                         self.opened.set_result(None)
                     failures = 0
                     await self._talk(client)
             except (aiomqtt.MqttError, OSError) as error:
-                self._traffic.failed(error)
+                self._shared.traffic.failed(error)
                 if isinstance(error, aiomqtt.MqttCodeError) and not self.opened.done():
                     # Refused by the broker before it was ever accepted: trying again helps nobody.
                     self.opened.set_exception(error)
                     return
             finally:
-                self.connected = False
                 connection.discard()
-                await self._requeue()
+                self._requeue()
             if self._allowed.is_set():
                 failures += 1
                 low, high = BACKOFF_S
@@ -171,10 +176,10 @@ class Link:
                 took_s = time.monotonic() - began_s
                 await asyncio.sleep(max(0.0, wait_s - took_s) if failures > 1 else wait_s)
 
-    def _client(self) -> MqttClient:
+    def _made(self) -> MqttClient:
         if self._context is None:
             self._context = self._tls()
-        client = MqttClient(
+        return MqttClient(
             self._host,
             self._port,
             identifier=self.client_id,
@@ -185,112 +190,121 @@ class Link:
             max_inflight_messages=WINDOW,
             logger=_SILENT,
         )
-        client.pending_calls_threshold = WINDOW
-        return client
 
-    async def _talk(self, client: aiomqtt.Client) -> None:
+    async def _talk(self, client: MqttClient) -> None:
         """Publishes until the connection ends or is cut off.
 
         Raises:
             MqttError: it ended.
         """
-        watches = [
-            asyncio.create_task(self._publishing(client)),
-            asyncio.create_task(_until_lost(client)),
-            asyncio.create_task(self._cut.wait()),
-        ]
+        self._over = asyncio.get_running_loop().create_future()
+        if not self._allowed.is_set():
+            self._end(None)
+        client.landed = self._landed
+        self._client = client
         try:
-            await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
-            for watch in watches[:2]:
-                if watch.done():
-                    watch.result()
-            if self._cut.is_set():
-                watches[0].cancel()
-                _sever(client)
-                await watches[1]
+            self._publish()
+            lost = client.disconnected
+            ends: list[asyncio.Future[Any]] = [lost, self._over]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            # Nothing more is published, but what is read counts.
+            self._client = None
+            if self._over.done():
+                why = self._over.result()
+                if why is not None:
+                    raise why
+                if _sever(client):
+                    await asyncio.wait([lost])
+            error = lost.exception() if lost.done() else None
+            raise aiomqtt.MqttError(f"the connection ended: {error or 'cut off'}") from error
         finally:
-            for watch in watches:
-                watch.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
+            self._client = None
+            if self._watch is not None:
+                self._watch.cancel()
+                self._watch = None
 
-    async def _publishing(self, client: aiomqtt.Client) -> None:
-        self._refused = None
-        while True:
-            if self._refused is not None:
-                raise aiomqtt.MqttError(f"nothing can be published: {self._refused}")
-            while self._queue and len(self._sending) < WINDOW:
-                reading = self._queue.popleft()
-                task = asyncio.create_task(self._publish(client, reading))
-                self._sending[task] = reading
-                task.add_done_callback(self._landed)
-            self._wake.clear()
-            late = ACK_S if self._sending else None
+    def _end(self, why: aiomqtt.MqttError | None) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(why)
+
+    # Readings
+
+    def _publish(self) -> None:
+        """Publishes what waits, as far as the window goes."""
+        client, shared = self._client, self._shared
+        if client is None or self._abandoned:
+            return
+        traffic, now_ns, now_s = shared.traffic, time.time_ns(), time.monotonic()
+        while self._queue and len(self._sending) < WINDOW:
+            reading = self._queue.popleft()
+            reading.sent_ns = reading.sent_ns or now_ns
+            reading.begun_s = now_s
+            reading.attempts += 1
+            payload = reading.payload
+            traffic.requests += 1
+            traffic.records += 1
+            traffic.bytes += len(payload)
+            traffic.retries += reading.attempts > 1
             try:
-                # Not `wait_for`: in Python 3.11 it forgets that it was cancelled, if it was just woken.
-                async with asyncio.timeout(late):
-                    await self._wake.wait()
-            except TimeoutError as error:
-                raise aiomqtt.MqttError(f"no acknowledgement within {ACK_S:.0f} s") from error
+                number = client.begin(reading.topic, payload)
+            except aiomqtt.MqttError as error:
+                # The connection is over, whether it was told or not.
+                self._client = None
+                self._again(reading)
+                self._end(aiomqtt.MqttError(f"nothing can be published: {error}"))
+                return
+            self._sending[number] = reading
+            shared.in_flight += 1
+        if self._sending and self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(ACK_S, self._look)
 
-    async def _publish(self, client: aiomqtt.Client, reading: Reading) -> None:
-        batch, place, topic = reading
-        rows, payload = batch.rows, batch.payloads[place]
-        now_ns = time.time_ns()
-        if not rows["sent_ns"][place]:
-            rows["sent_ns"][place] = now_ns
-        rows["attempts"][place] += 1
-        rows["outcome"][place] = UNKNOWN
-        traffic = self._traffic
-        traffic.requests += 1
-        traffic.records += 1
-        traffic.bytes += len(payload)
-        traffic.retries += int(rows["attempts"][place] > 1)
-        await client.publish(topic, payload, qos=1, timeout=math.inf)
-        rows["acked_ns"][place] = time.time_ns()
-        rows["outcome"][place] = ACKED
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        reading = self._sending.pop(task)
-        self._wake.set()
-        if task.cancelled():
-            self._again(reading)
-        elif task.exception() is not None:
-            self._refused = task.exception()
-            self._again(reading)
+    def _look(self) -> None:
+        """Ends a connection whose oldest message was not acknowledged for too long."""
+        self._watch = None
+        if not self._sending:
+            return
+        left_s = next(iter(self._sending.values())).begun_s + ACK_S - time.monotonic()
+        if left_s > 0:
+            self._watch = asyncio.get_running_loop().call_later(left_s, self._look)
         else:
-            self._done(reading[0], reading[1])
+            self._end(aiomqtt.MqttError(f"no acknowledgement within {ACK_S:.0f} s"))
+
+    def _landed(self, numbers: list[int]) -> None:
+        now_ns, shared = time.time_ns(), self._shared
+        for number in numbers:
+            reading = self._sending.pop(number, None)
+            if reading is not None:
+                reading.acknowledged(now_ns)
+                shared.in_flight -= 1
+                shared.done(reading)
+        if self._queue:
+            self._publish()
+        if not self._sending:
+            self._emptied.set()
 
     def _again(self, reading: Reading) -> None:
         """A reading without an acknowledgement goes first when the connection is back."""
-        batch, place, _ = reading
-        batch.rows["maybe"][place] = True
-        if batch.rows["attempts"][place] >= self._attempts:
-            self._done(batch, place)
+        reading.maybe = True
+        if reading.attempts >= self._shared.attempts:
+            self._shared.done(reading)
         else:
-            self._queue.append(reading)
+            self._queue.appendleft(reading)
 
-    async def _requeue(self) -> None:
+    def _requeue(self) -> None:
         """Takes back what was on its way, in its order."""
-        waiting, self._queue = self._queue, deque()
-        tasks = list(self._sending)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # Their callbacks ran before that of `gather`, which was added after them.
-        self._queue.extend(waiting)
-        self._wake.set()
+        self._shared.in_flight -= len(self._sending)
+        for reading in reversed(self._sending.values()):
+            self._again(reading)
+        self._sending.clear()
+        self._emptied.set()
 
 
-async def _until_lost(client: aiomqtt.Client) -> None:
-    async for _ in client.messages:
-        pass
-
-
-def _sever(client: aiomqtt.Client) -> None:
-    """Closes the socket without a DISCONNECT, as a network does."""
+def _sever(client: aiomqtt.Client) -> bool:
+    """Closes the socket without a DISCONNECT, as a network does; whether there was one."""
     paho = client._client  # noqa: SLF001 - aiomqtt has no word for it
     sock: Any = paho.socket()
     if sock is not None:
         with contextlib.suppress(OSError):
             # That of ssl would let paho read on below TLS.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    return sock is not None

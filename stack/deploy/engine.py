@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import shutil
@@ -75,13 +76,12 @@ async def deploy(
         if engine == "builtin":
             from stack.deploy.builtin import apply as applied  # noqa: PLC0415
 
-            await applied.check_reachable(target)
-        synthesized = synthesize(config, folder / SYNTH_DIR)
-        if engine == "builtin":
+            synthesized = await _synthesized(config, folder / SYNTH_DIR, target)
             values = await applied.apply(synthesized, folder, target, progress)
         else:
             from stack.deploy import terraform  # noqa: PLC0415
 
+            synthesized = synthesize(config, folder / SYNTH_DIR)
             values = await terraform.apply(synthesized, folder, target, options, progress)
         outputs = StackOutputs.from_mapping(values)
         outputs.save(target.name)
@@ -104,14 +104,14 @@ async def changes(
     folder = deployment_dir(target.name, config.environment)
     with _locked(folder, config.environment), tempfile.TemporaryDirectory() as out:
         options = _check_claim(folder, engine, config.environment, options)
-        synthesized = synthesize(config, Path(out))
         if engine == "builtin":
             from stack.deploy.builtin import apply as applied  # noqa: PLC0415
 
-            await applied.check_reachable(target)
+            synthesized = await _synthesized(config, Path(out), target)
             return await applied.changes(synthesized, folder, target)
         from stack.deploy import terraform  # noqa: PLC0415
 
+        synthesized = synthesize(config, Path(out))
         return await terraform.changes(synthesized, folder, target, options)
 
 
@@ -168,6 +168,30 @@ async def destroy(
         (folder / OUTPUTS_FILE).unlink(missing_ok=True)
         (folder / ENGINE_FILE).unlink()
         shutil.rmtree(folder / SYNTH_DIR, ignore_errors=True)
+
+
+async def _synthesized(config: StackConfig, out: Path, target: Target) -> Path:
+    """Synthesizes for a local cloud, which is asked meanwhile whether it is there.
+
+    Raises:
+        TargetError: it is not.
+        UsageError: the configuration or the tools cannot be used.
+    """
+    from stack.deploy.builtin.apply import check_listening, check_reachable  # noqa: PLC0415
+    from stack.synth import synthesize  # noqa: PLC0415 - starts Node
+
+    await check_listening(target)
+    # Most of it is waiting for Node. Both end, so that nobody writes when this is over.
+    unreachable, synthesized = await asyncio.gather(
+        check_reachable(target),
+        asyncio.to_thread(synthesize, config, out),
+        return_exceptions=True,
+    )
+    if unreachable is not None:
+        raise unreachable
+    if isinstance(synthesized, BaseException):
+        raise synthesized
+    return synthesized
 
 
 async def _awaited(before: Callable[[], Awaitable[None]] | None) -> None:

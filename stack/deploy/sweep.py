@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from fleetcast.errors import TargetError, UsageError
+from fleetcast.errors import FleetcastError, TargetError, UsageError
 from stack.deploy.builtin.apply import check_reachable, open_clients
 from stack.deploy.builtin.types import TYPES
 from stack.deploy.leftovers import find_leftovers
@@ -16,7 +16,7 @@ from stack.deploy.options import DEFAULTS, AwsOptions
 from stack.names import is_production
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from fleetcast.target import Target
     from stack.deploy.builtin.resource import Clients
@@ -50,6 +50,7 @@ async def sweep(
     progress: Callable[[str], None],
     dry_run: bool = False,
     options: AwsOptions = DEFAULTS,
+    retire: Callable[[str], Awaitable[int]] | None = None,
     now: datetime | None = None,
 ) -> Swept:
     """Deletes environments whose youngest resource is older than a time.
@@ -61,6 +62,8 @@ async def sweep(
         progress: Is told each deletion in a line.
         dry_run: Tell what would be deleted, and delete nothing.
         options: Where states lie: that of an environment that was deleted goes, too.
+        retire: Takes the devices of an environment out of IoT Core, and tells how many there were:
+            no policy and no thing type is deleted that is in use.
         now: The time to reckon from; the clock's if not given.
 
     Raises:
@@ -88,6 +91,8 @@ async def sweep(
                     f"would delete {leftover.environment}: {len(leftover.resources)} resources"
                 )
             else:
+                if retire is not None:
+                    await _retire(leftover.environment, retire, swept, progress)
                 await _delete(leftover, clients, swept, progress)
                 if leftover.environment in swept.deleted:
                     await _forget(leftover.environment, clients, options, swept)
@@ -104,6 +109,23 @@ def _why_kept(leftover: Leftover, now: datetime, older_than: timedelta) -> str:
     if age < older_than:
         return f"it is {age.total_seconds() / 3600:.1f} h old"
     return ""
+
+
+async def _retire(
+    environment: str,
+    retire: Callable[[str], Awaitable[int]],
+    swept: Swept,
+    progress: Callable[[str], None],
+) -> None:
+    """Retires devices; those that cannot be keep their policies and thing type."""
+    try:
+        retired = await retire(environment)
+    except (FleetcastError, ClientError, BotoCoreError, OSError) as error:
+        swept.failed.append(f"{environment}: its devices: {' '.join(str(error).split())}")
+        progress(swept.failed[-1])
+        return
+    if retired:
+        progress(f"retired {retired:,} devices of {environment}")
 
 
 async def _delete(

@@ -34,6 +34,32 @@ def test_sweep_tells_and_deletes_what_is_old_enough(
     assert left == ["fleetcast/nightly-8/terraform.tfstate"]
 
 
+def test_the_devices_of_an_environment_that_is_swept_are_retired(
+    fleetcast: Callable[..., Any], place: dict[str, str]
+) -> None:
+    fleetcast("cloud", "start")
+    assert fleetcast("deploy", "--env", "nightly-7").returncode == 0
+    assert fleetcast("deploy", "--env", "others").returncode == 0
+    for environment in ("nightly-7", "others"):
+        done = fleetcast("devices", "enrol", "--env", environment, "--count", "2")
+        assert done.returncode == 0, done.stderr
+    swept = fleetcast("sweep", "--older-than", "0s", "--prefix", "nightly-7")
+    assert swept.returncode == 0, swept.stderr
+    lines = swept.stdout.splitlines()
+    assert (lines[0], lines[-1]) == (
+        "retired 2 devices of nightly-7", "swept local: 1 deleted, 0 kept",
+    )  # fmt: skip
+    target = Target.named("local", port=int(place["FLEETCAST_PORT"]))
+    iot = botocore.session.get_session().create_client("iot", **target.client_kwargs())
+    assert {thing["thingName"] for thing in iot.list_things()["things"]} == {
+        "fleetcast-dev-000000-others", "fleetcast-dev-000001-others",
+    }  # fmt: skip
+    assert len(iot.list_certificates()["certificates"]) == 2
+    assert [kind["thingTypeName"] for kind in iot.list_thing_types()["thingTypes"]] == [
+        "fleetcast-device-others"
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,8 +41,9 @@ LOAD = Load(
 )  # fmt: skip
 
 
-def bill(of: Load = LOAD, **changed: Any) -> Estimate:
-    return estimate(of, StackConfig.for_target("aws", "dev", **changed), load_prices())
+def bill(of: Load = LOAD, connections: int = 0, **changed: Any) -> Estimate:
+    config = StackConfig.for_target("aws", "dev", **changed)
+    return estimate(of, config, load_prices(), connections=connections)
 
 
 def usd(told: Estimate, price: str) -> float:
@@ -90,6 +92,27 @@ def test_settings_that_aws_bills_for_change_the_bill() -> None:
     assert bill(processor_memory_mb=1024).usd_per_run > plain.usd_per_run
 
 
+def test_devices_on_connections_cost_by_the_minute_and_by_the_message() -> None:
+    straight, told = bill(), bill(connections=2000)
+    assert "IoT Core" not in straight.services()
+    costs: dict[str, float] = {}
+    for line in told.lines:
+        if line.service == "IoT Core":
+            costs[line.item] = line.usd_per_run
+    assert costs == {
+        "connections": pytest.approx(2000 * 60 * 0.08 / 1e6),
+        "connecting": pytest.approx(2000 / 1e6),
+        "messages": pytest.approx(3.6),
+        "rules triggered": pytest.approx(3.6 * 0.15),
+        "actions": pytest.approx(3.6 * 0.15),
+    }
+    assert told.usd_per_run == pytest.approx(straight.usd_per_run + sum(costs.values()))
+    # A minute that has begun is a minute.
+    short = replace(LOAD, readings=1000, duration_s=61)
+    (line,) = [line for line in bill(short, 10).lines if line.item == "connections"]
+    assert line.quantity_per_run == 20
+
+
 def test_totals_are_the_sums_of_their_lines() -> None:
     told = bill()
     services = told.services()
@@ -131,6 +154,7 @@ def test_sizes_are_those_of_the_scenarios_own_readings(tmp_path: Path) -> None:
     dimensions = len("device" + "dev-000000" + "class" + "only" + "site" + "run")
     measures = sum(len(name) + 8 for name in ("t", "seq", "arrived_ms", "processed_ms"))
     assert told.stored > 8 + dimensions + measures
+    assert (told.messages, told.devices) == (1, 100)
     refused = bill(told)
     assert usd(refused, "sqs-request") == pytest.approx(3 * told.refused * 0.40 / 1e6)
 
@@ -143,7 +167,7 @@ def test_every_price_has_a_page_of_aws_and_is_used_by_some_bill() -> None:
     used = {
         line.price
         for changed in ({"alarm_period_s": 10}, {"stream_retention_hours": 8760})
-        for line in bill(load, **changed).lines
+        for line in bill(load, 1, **changed).lines
     }
     assert used == listed.prices.keys()
 
@@ -212,9 +236,22 @@ def test_the_command_prints_services_totals_and_the_day_of_its_prices(tmp_path: 
     assert told["usd_per_hour"] > 3
 
 
+def test_the_command_tells_what_devices_on_mqtt_cost() -> None:
+    asked = ["cost", "smoke", "--devices", "100", "--transport", "mqtt", "--json"]
+
+    def connecting(*more: str) -> float:
+        lines = json.loads(CliRunner().invoke(app, [*asked, *more]).stdout)["lines"]
+        (line,) = [line for line in lines if line["item"] == "connecting"]
+        return float(line["quantity_per_run"])
+
+    assert (connecting(), connecting("--devices-per-connection", "30")) == (100, 4)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["--transport", "null"], "--transport 'null' costs nothing on AWS: use kinesis or mqtt"),
+        (["--devices-per-connection", "0"], "--devices-per-connection 0: use 1 or more"),
         (["--set", "shards"], "write --set NAME=VALUE"),
         (["--set", "shards=1", "--set", "shards=2"], "shards is given twice"),
         (["--set", "region=x"], "use --region for it"),

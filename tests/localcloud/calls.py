@@ -212,6 +212,8 @@ def _scheduled(was: dict[str, Any]) -> dict[str, Any]:
 
 CALLS_TIMESTREAM_QUERY: list[Row] = [
     ("DescribeEndpoints", {}),
+    ("UpdateAccountSettings", {"MaxQueryTCU": 200, "QueryPricingModel": "COMPUTE_UNITS"}),
+    ("DescribeAccountSettings", {}),
     ("Query", {"QueryString": SELECT}),
     ("Query", {"QueryString": 'SHOW TABLES FROM "conform"'}),
     ("Query", {"QueryString": SELECT, "MaxRows": 1}),

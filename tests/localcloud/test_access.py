@@ -248,6 +248,16 @@ async def test_an_unload_needs_rights_to_the_table_and_to_the_bucket(account, co
         await mine.query(QueryString=sql.replace("/mine", "/yours"))
 
 
+async def test_account_settings_of_timestream_need_rights_of_their_own(account):
+    mine = await account.as_role(
+        "timestream-query",
+        allow(["timestream:DescribeEndpoints", "timestream:DescribeAccountSettings"]),
+    )
+    assert (await mine.describe_account_settings())["QueryPricingModel"] == "COMPUTE_UNITS"
+    with pytest.raises(ClientError, match="timestream:UpdateAccountSettings on resource"):
+        await mine.update_account_settings(MaxQueryTCU=8)
+
+
 async def test_a_batch_load_reads_and_reports_as_who_made_it(account, name):
     s3, write = await account.client("s3"), await account.client("timestream-write")
     await s3.create_bucket(Bucket=name)

@@ -237,6 +237,18 @@ async def test_a_scheduled_query_is_there_again_and_runs(cloud):
     assert "MANUAL_TRIGGER_SUCCESS" in told["Messages"][0]["Body"]
 
 
+async def test_account_settings_of_timestream_are_as_they_were(cloud):
+    query = await cloud.client("timestream-query")
+    await query.update_account_settings(MaxQueryTCU=16)
+    with pytest.raises(ClientError):
+        await query.update_account_settings(MaxQueryTCU=5)
+
+    await cloud.again()
+
+    query = await cloud.client("timestream-query")
+    assert (await query.describe_account_settings())["MaxQueryTCU"] == 16
+
+
 async def test_messages_that_were_not_deleted_are_visible_again(cloud):
     sqs, sns = await cloud.client("sqs"), await cloud.client("sns")
     url = (await sqs.create_queue(QueueName="quarantine"))["QueueUrl"]

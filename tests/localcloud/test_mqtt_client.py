@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from types import SimpleNamespace
 
 import aiomqtt
 import numpy as np
 import pytest
 import pytest_asyncio
 
-from simulator.batch import ACKED
+from simulator.batch import ACKED, ROW, Batch
 from simulator.transports import Traffic
 from simulator.transports.mqttclient import MqttClient
-from simulator.transports.mqttlink import Link
+from simulator.transports.mqttlink import Link, Shared
+from simulator.transports.mqttreading import Reading
 from tests.localcloud.iot import Things
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,6 +39,10 @@ def client_of(device) -> MqttClient:
     return MqttClient(
         device.host, device.port, identifier=device.name, tls_context=device.tls, timeout=20
     )
+
+
+def reading_of(payload: bytes) -> Reading:
+    return Reading(Batch(np.zeros(1, ROW), [payload], ["k"], 99), 0, "x")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -99,29 +103,25 @@ async def test_a_connection_that_ended_unheard_is_taken_up_again_with_what_it_wa
     made, landed = [], asyncio.Event()
 
     class Watched(Link):
-        def _client(self):
-            made.append(super()._client())
+        def _made(self):
+            made.append(super()._made())
             return made[-1]
 
     async def at_once():
         pass
 
-    link = Watched(
-        device.host, device.port, device.name, lambda: device.tls, attempts=3, traffic=Traffic(),
-        done=lambda *_: landed.set(), admit=at_once,
-    )  # fmt: skip
+    shared = Shared(Traffic(), lambda _reading: landed.set(), at_once, attempts=3)
+    link = Watched(device.host, device.port, device.name, lambda: device.tls, shared)
     link.start()
     async with asyncio.timeout(20):
         await link.opened
     made[0]._client._sock_close()
-    names = ("sent_ns", "attempts", "outcome", "acked_ns", "maybe")
-    batch = SimpleNamespace(rows={name: np.zeros(1, "i8") for name in names}, payloads=[b"x"])
-    link.send(batch, 0, "x")
+    reading = reading_of(b"x")
+    link.send(reading)
     async with asyncio.timeout(30):
         await landed.wait()
     await link.close()
-    assert batch.rows["outcome"][0] == ACKED
-    assert batch.rows["attempts"][0] == 2
+    assert (reading.outcome, reading.attempts) == (ACKED, 2)
     assert len(made) == 2
     assert told == []
 

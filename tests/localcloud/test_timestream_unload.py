@@ -88,6 +88,18 @@ async def test_csv_is_compressed_and_has_no_header_where_nothing_is_said(bucket)
     assert gzip.decompress(body).decode() == f"1,1.5,{TIMES[0]},a\n2,,{TIMES[1]},b\n3,2.5,,a\n"
 
 
+async def test_doubles_that_json_has_no_number_for_are_texts_in_csv(bucket):
+    select = "SELECT 1.5 / 0 AS a, ARRAY[-1 / 0.0, 0 / 0.0, 2.5, NULL] AS b, ROW(1 / 0.0) AS c"
+    [body] = (await bucket.files(await bucket.unload(select, "compression = 'NONE'"))).values()
+
+    [[plain, inner, row]] = csv.reader(
+        io.StringIO(body.decode()), escapechar="\\", doublequote=False
+    )
+    assert plain == "Infinity"
+    assert json.loads(inner) == ["-Infinity", "NaN", 2.5, None]
+    assert list(json.loads(row).values()) == ["Infinity"]
+
+
 async def test_csv_is_quoted_and_escaped_as_it_is_asked_for(bucket):
     select = (
         "SELECT 'Time,stream' AS \"a|b\", 'Time\"stream' AS b, 'Time\\stream' AS c, 'x|y' AS d, "

@@ -13,6 +13,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -31,6 +32,22 @@ if TYPE_CHECKING:
     from stack.deploy.builtin.resource import Clients, Resource
 
 AT_ONCE = 8
+CONNECT_S = 3
+
+
+async def check_listening(target: Target) -> None:
+    """Makes sure that something listens where the local cloud should be, which takes no time.
+
+    Raises:
+        TargetError: nothing does.
+    """
+    where = urlsplit(target.endpoint_url or "")
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            _, writer = await asyncio.open_connection(where.hostname, where.port)
+    except OSError as error:
+        raise _unreachable(target) from error
+    writer.close()
 
 
 async def check_reachable(target: Target) -> None:
@@ -40,12 +57,18 @@ async def check_reachable(target: Target) -> None:
         TargetError: it does not.
     """
     try:
-        async with target.client("sts", connect_timeout=3, retries={"max_attempts": 1}) as sts:
+        async with target.client(
+            "sts", connect_timeout=CONNECT_S, retries={"max_attempts": 1}
+        ) as sts:
             await sts.get_caller_identity()
     except (BotoCoreError, ClientError, OSError) as error:
-        raise TargetError(
-            f"no local cloud answers on {target.endpoint_url}: run fleetcast cloud start"
-        ) from error
+        raise _unreachable(target) from error
+
+
+def _unreachable(target: Target) -> TargetError:
+    return TargetError(
+        f"no local cloud answers on {target.endpoint_url}: run fleetcast cloud start"
+    )
 
 
 async def apply(
