@@ -26,7 +26,7 @@ from fleetcast.target import Target
 from fleetcast.verify import verify_run
 from simulator.engine import simulate
 from simulator.fleet import DeviceNames
-from simulator.memory import collect_rarely
+from simulator.memory import suit_sending
 from simulator.scenario import Scenario, load
 from simulator.sending import Sending
 from stack.config import StackConfig
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     # As the command that drives a run does.
-    collect_rarely()
+    suit_sending()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLEETCAST_HOME"] = f"{folder}/home"
         os.environ["FLEETCAST_RUNS"] = f"{folder}/runs"
