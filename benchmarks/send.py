@@ -187,12 +187,12 @@ SENDERS: dict[str, tuple[str, Callable[[int, int], Sent], int]] = {
     "aggregated-signed": (
         "fleetcast, aggregated, HMAC on",
         lambda p, n: fleetcast(p, n, key=KEY, aggregate=True),
-        600_000,
+        1_500_000,
     ),
     "aggregated": (
         "fleetcast, aggregated, HMAC off",
         lambda p, n: fleetcast(p, n, key=None, aggregate=True),
-        600_000,
+        1_500_000,
     ),
 }
 
