@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.cloudwatch.labels import default_label
 from localcloud.cloudwatch.math import Line, MathContext, Value, evaluate
+from localcloud.cloudwatch.metrics import MINUTE_S
 from localcloud.cloudwatch.search import MAX_FOUND, compile_search
 from localcloud.cloudwatch.statistics import statistic_of
 from localcloud.http import AwsError
@@ -49,6 +50,9 @@ def statistic_series(
 ) -> dict[int, float]:
     """One statistic of one metric, by period start; nothing where its Unit is another.
 
+    What CloudWatch keeps are minutes, or the periods of high resolution: one that has begun in the
+    range is in it whole, and the range begins with the one that its begin lies in.
+
     Raises:
         AwsError: ValidationError, where the statistic is not served.
     """
@@ -57,9 +61,11 @@ def statistic_series(
         unit = store.unit(metric["Namespace"], metric["MetricName"], dimensions)
         if unit not in (None, metric["Unit"]):
             return {}
+    step_s = min(period_s, MINUTE_S)
     buckets = store.periods(
-        metric["Namespace"], metric["MetricName"], dimensions, start_s, end_s, period_s
-    )
+        metric["Namespace"], metric["MetricName"], dimensions,
+        start_s - start_s % step_s, end_s + -end_s % step_s, period_s,
+    )  # fmt: skip
     try:
         found = {start: statistic_of(statistic, buckets[start]) for start in sorted(buckets)}
     except ValueError as error:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +237,8 @@ def _range(body: dict[str, Any]) -> tuple[int, int]:
         raise AwsError(
             "ValidationError", "The parameter StartTime must be less than the parameter EndTime."
         )
-    return start, end
+    # What was measured in the second that has begun by the end is before it.
+    return math.floor(start), math.ceil(end)
 
 
 def _pages(
@@ -272,5 +274,5 @@ def _pages(
     return page_of
 
 
-def _seconds(moment: dt.datetime) -> int:
-    return int(moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=dt.UTC).timestamp())
+def _seconds(moment: dt.datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()

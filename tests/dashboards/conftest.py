@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from stack.outputs import StackOutputs
 
 ENVIRONMENT = "shown"
-DEVICES = 20
+DEVICES, READINGS = 20, 300
 SCENARIO = f"""
 name: shown
 fleet:
@@ -30,7 +31,7 @@ fleet:
   sites: 3
   classes:
     - {{name: a, share: 1, signals: {{temperature: {{model: constant, value: 4}}}}}}
-rate: [{{shape: constant, rate: 100/s, duration: 3s}}]
+rate: [{{shape: constant, rate: {READINGS // 3}/s, duration: 3s}}]
 faults:
   - {{name: broken, kind: corrupt, share: 0.2, start: 0s, duration: 3s}}
   - {{name: hot, kind: overheat, signal: temperature, offset: 80, share: 0.2, start: 0s, duration: 3s}}
@@ -69,6 +70,16 @@ class Deployed:
                     Records=entries[first : first + 100],
                 )
 
+    async def incoming(self) -> float:
+        """How many records the stream took, as its metric tells."""
+        async with self.target.client("cloudwatch") as client:
+            answer = await client.get_metric_statistics(
+                Namespace="AWS/Kinesis", MetricName="IncomingRecords", Period=900,
+                Statistics=["Sum"], StartTime=time.time() - 900, EndTime=time.time() + 60,
+                Dimensions=[{"Name": "StreamName", "Value": self.outputs.stream_name}],
+            )  # fmt: skip
+        return float(sum(point["Sum"] for point in answer["Datapoints"]))
+
     async def rows(self, query: str) -> list[Any]:
         async with self.target.client("timestream-query") as client:
             return (await client.query(QueryString=query))["Rows"]
@@ -102,6 +113,9 @@ async def _deployed(target: Target, folder: Path) -> Deployed:
         while await made.rows(f"SELECT count(*) FROM {table}") == NONE:  # noqa: ASYNC110, S608
             await asyncio.sleep(0.1)
         while len(await made.rows(f"SELECT DISTINCT device FROM {table}")) < DEVICES:  # noqa: ASYNC110, S608
+            await asyncio.sleep(0.1)
+        # The stream tells its metrics once a second.
+        while await made.incoming() < READINGS:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     return made
 
