@@ -405,3 +405,30 @@ async def test_the_cloud_publishes_the_metrics_of_its_services(cloud, metrics, s
     assert await total("PutRecords.ThrottledRecords") == 1
     # AWS counts only its own failures there.
     assert await total("PutRecords.FailedRecords") == 0
+
+
+@pytest.mark.parametrize(
+    ("period", "begin", "end", "found"),
+    [
+        # Minutes 0 and 1 have a sample each 10 s; a period is there whole or not at all.
+        (60, 0.0, 1.0, {0: 6}),
+        (60, 0.0, 1.01, {0: 6, 1: 6}),
+        (60, 0.9, 1.5, {0: 6, 1: 6}),
+        (30, 0.6, 1.01, {0.5: 3, 1: 3}),
+        (10, 0.9, 1.0, {50 / 60: 1}),
+        (10, 0.9, 1 + 0.0001, {50 / 60: 1, 1: 1}),
+    ],
+)
+async def test_a_period_that_begins_within_the_time_asked_for_is_told_whole(
+    metrics: Metrics, period: int, begin: float, end: float, found: dict[float, float]
+) -> None:
+    for second in range(0, 120, 10):
+        await metrics.put("m", second / 60, Value=1, StorageResolution=1)
+    answer = await metrics.client.get_metric_data(
+        MetricDataQueries=[metrics.stat("m", "m", period=period)],
+        StartTime=metrics.at(begin), EndTime=metrics.at(end), ScanBy="TimestampAscending",
+    )  # fmt: skip
+    (told,) = answer["MetricDataResults"]
+    times = [metrics.minute_of(at) for at in told["Timestamps"]]
+    assert times == pytest.approx(list(found))
+    assert told["Values"] == list(found.values())
