@@ -1,7 +1,7 @@
 """Answers to PutRecords as columns.
 
 When all is well, the records of an answer are alike but for their values, which are as long in all
-of them: such an answer is a table, and cut as one. Any other is parsed as JSON.
+of them: such an answer is a table, and cut as one. Any other is parsed as JSON, and one of few records.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from simulator.columns import Column
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# So many records are cut as fast as they are parsed.
+FEW = 100
 _RECORD = re.compile(rb'\{"SequenceNumber":"(\d+)","ShardId":"([\w-]+)"\}', re.ASCII)
 _BEGIN, _END, _BACKSLASH = b"[{", b"}]", b"\\"
 # Between the quote and the last one, all characters but the backslash stand for themselves in JSON.
@@ -50,7 +52,7 @@ def read(text: bytes, count: int) -> Answer:
     Raises:
         ValueError: it is not an answer of PutRecords, or tells of another number of records.
     """
-    answer = _as_table(text, count)
+    answer = _as_table(text, count) if count >= FEW else None
     return _as_json(text, count) if answer is None else answer
 
 

@@ -26,6 +26,14 @@ refused = st.fixed_dictionaries(
 lists = st.lists(taken, min_size=1, max_size=8)
 
 
+@pytest.fixture(scope="module", autouse=True, params=[0, answers.FEW], ids=["cut", "few"])
+def few(request):
+    """Answers of a few records, as such and as if they were of many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "FEW", request.param)
+        yield
+
+
 def whole(records: list[dict], separators: tuple[str, str] = (",", ":"), **more: object) -> bytes:
     told = {"FailedRecordCount": 0, "Records": records, **more}
     return json.dumps(told, separators=separators).encode()

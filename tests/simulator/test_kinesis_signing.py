@@ -16,7 +16,7 @@ from fleetcast.errors import TargetError
 from fleetcast.target import Target
 from simulator.batch import ACKED, FAILED
 from simulator.columns import of_bytes, of_texts
-from simulator.transports.bodies import plain_body, record_texts
+from simulator.transports import bodies
 from simulator.transports.kinesis import KinesisTransport
 from tests.simulator.fake_kinesis import FakeKinesis
 
@@ -156,16 +156,19 @@ async def test_missing_credentials_are_told_before_anything_is_sent(monkeypatch,
         min_size=1,
         max_size=40,
     ),
+    st.sampled_from([0, bodies.FEW]),
 )
-def test_a_body_is_what_a_json_encoder_would_make_of_the_same_records(stream, some):
+def test_a_body_is_what_a_json_encoder_would_make_of_the_same_records(stream, some, few):
     import base64  # noqa: PLC0415
 
     if not stream.isprintable():
         stream = "s"
     # A request has a part of what left at a time.
     payloads, keys = map(list, zip((b"before", "1"), *some, (b"after", "2"), strict=True))
-    records = record_texts(of_bytes(payloads), of_texts(keys))
-    assert json.loads(plain_body(stream, records[1:-1])) == {
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "FEW", few)
+        records = bodies.record_texts(of_bytes(payloads), of_texts(keys))
+    assert json.loads(bodies.plain_body(stream, records[1:-1])) == {
         "StreamName": stream,
         "Records": [
             {"Data": base64.b64encode(payload).decode(), "PartitionKey": key}
