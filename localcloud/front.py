@@ -13,7 +13,7 @@ from localcloud.admin import PREFIX
 from localcloud.clients import is_own
 from localcloud.connection import CONNECTION
 from localcloud.faults.inject import ConnectionDropped
-from localcloud.http import AwsError, Request, Response, request_id
+from localcloud.http import OWN_FAULT, AwsError, Request, Response, request_id
 from localcloud.naming import operation_of
 from localcloud.rendering import render_error
 from localcloud.streaming import send_stream
@@ -224,7 +224,7 @@ class Front:
             log.exception("%s %s failed", request.service, request.operation or request.path)
             return render_error(
                 request,
-                AwsError("InternalFailure", "the local cloud failed; see its log", status=500),
+                AwsError("InternalFailure", OWN_FAULT, status=500),
             )
 
     async def _handle(self, request: Request) -> Response:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
+# What is told of a fault that is the cloud's own; its log has the rest.
+OWN_FAULT = "the local cloud failed; see its log"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request, already read whole.

@@ -49,6 +49,9 @@ class QueueMetrics:
 
     Queues are asked again when a call may have changed them. ApproximateAgeOfOldestMessage counts
     from when the queue was last seen empty: moto does not tell when its oldest message came.
+
+    Attributes:
+        failures: How often they could not be published.
     """
 
     def __init__(self, context: CloudContext) -> None:
@@ -57,6 +60,7 @@ class QueueMetrics:
         self._touched = asyncio.Event()
         self._touched.set()
         self._polled_s = 0.0
+        self.failures = 0
 
     def watch(self, inner: Fallback) -> Fallback:
         """Who answers, with an eye on what may change queues."""
@@ -76,6 +80,9 @@ class QueueMetrics:
             try:
                 await self._publish(sqs)
             except Exception:
+                # What was to be asked is asked the next time; the gap in the metrics is told.
+                self._polled_s = float("-inf")
+                self.failures += 1
                 log.exception("queue metrics failed")
 
     async def _publish(self, sqs: Any) -> None:

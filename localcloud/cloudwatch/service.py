@@ -90,6 +90,7 @@ class CloudWatchService:
             "series": len(self._store.series),
             "alarms": states,
             "dashboards": len(self._dashboards),
+            "queue_metrics_failed": self._queues.failures,
             "unsupported": [
                 "anomaly detection",
                 "Metrics Insights",

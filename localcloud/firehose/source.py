@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from localcloud.access.needs import READ, stream_need
-from localcloud.http import AwsError
+from localcloud.http import OWN_FAULT, AwsError
 
 if TYPE_CHECKING:
     from localcloud.firehose.positions import Positions
@@ -157,6 +157,7 @@ class KinesisReader:
                 await asyncio.sleep(RETRY_S)
             except Exception:
                 log.exception("delivery stream %s, %s", self._name, shard)
+                self._intake.source_failed(AwsError("InternalFailure", OWN_FAULT, 500))
                 await asyncio.sleep(RETRY_S)
             else:
                 if ended:

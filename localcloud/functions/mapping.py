@@ -20,7 +20,7 @@ from localcloud.functions.kinesis_event import encoder
 from localcloud.functions.mapping_settings import DEFAULTS, check_together
 from localcloud.functions.shard_reader import POLL_S, Reading, ShardReader
 from localcloud.functions.windows import Window
-from localcloud.http import AwsError
+from localcloud.http import OWN_FAULT, AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -281,6 +281,7 @@ class EventSourceMapping:
                 self.last_result = f"PROBLEM: {errors.exceptions[0]}"
             except* Exception:
                 log.exception("event source mapping %s, %s", self.uuid, shard)
+                self._problem(OWN_FAULT)
             else:
                 self.checkpoints.finished.add(shard)
                 return

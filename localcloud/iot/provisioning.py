@@ -20,7 +20,7 @@ import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
 from localcloud import cbor
-from localcloud.http import AwsError
+from localcloud.http import OWN_FAULT, AwsError
 from localcloud.iot.packets import Message
 from localcloud.iot.template import CERTIFICATE_ID, TemplateError
 from localcloud.iot.topics import PROVISIONING
@@ -120,8 +120,9 @@ class Provisioning:
         except Exception:
             log.exception("%s failed", message.topic)
             which = "rejected"
+            self.rejected += 1
             told = {"statusCode": 500, "errorCode": "InternalFailure",
-                    "errorMessage": "the local cloud failed; see its log"}  # fmt: skip
+                    "errorMessage": OWN_FAULT}  # fmt: skip
         payload = cbor.dumps(told) if form == "cbor" else orjson.dumps(told)
         reply(Message(f"{message.topic}/{which}", payload, 1))
 
