@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from simulator.batch import FAILED
+from simulator.fleet import MAX_BLOCK
 from simulator.measure import Progress, RunSummary, milliseconds, traffic_of
 from simulator.schedule import Schedule
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 TICK_S = 0.005
 # Encoded ahead of need: enough for a stutter of the machine, in blocks that take little time each.
 AHEAD_S, AHEAD = 0.2, 2000
-BLOCK_S, BLOCK, MAX_BLOCK = 0.05, 256, 8192
+BLOCK_S, BLOCK = 0.05, 256
 BLOCKS_AT_ONCE = 2
 # Released readings that wait for a slow target, with their payloads, are kept in memory.
 MAX_BACKLOG = 1_000_000

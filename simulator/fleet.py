@@ -32,7 +32,8 @@ Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 
-MAX_BLOCK = 8192
+# Readings that are made at a time: each step has a cost of its own, however few there are.
+MAX_BLOCK = 16384
 DEVICE_PREFIX = "dev-"
 # Names of so many devices are kept (60 MB a million); beyond, they are made when asked for.
 MOST_NAMES = 2_000_000

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 FOLDER = "ledger"
 PART_ROWS = 20_000
+# A part has a cost of its own: at high rates, parts are larger, up to so many rows.
+PART_S, MOST_PART_ROWS = 0.2, 100_000
 ACKED, FAILED, UNKNOWN = "acked", "failed", "unknown"
 # In the order of the numbers that `simulator.batch` has for them.
 OUTCOMES = (UNKNOWN, ACKED, FAILED)
@@ -85,6 +88,7 @@ class LedgerWriter:
         self._batches: list[Batch] = []
         self._waiting = 0
         self._parts = 0
+        self._last_part_s = -PART_S
         self._writer = ThreadPoolExecutor(1, "ledger")
         self._writing: list[Future[None]] = []
 
@@ -119,7 +123,9 @@ class LedgerWriter:
         """Adds readings whose fate is known. Full parts are written while the run goes on."""
         self._batches.append(batch)
         self._waiting += len(batch)
-        if self._waiting >= PART_ROWS:
+        if self._waiting >= MOST_PART_ROWS or (
+            self._waiting >= PART_ROWS and time.monotonic() - self._last_part_s >= PART_S
+        ):
             self._begin_part()
 
     def flush(self) -> None:
@@ -145,6 +151,7 @@ class LedgerWriter:
         batches, self._batches, self._waiting = self._batches, [], 0
         path = self._folder / f"part-{self._name}-{self._parts:06d}.parquet"
         self._parts += 1
+        self._last_part_s = time.monotonic()
         # A part takes as long as several ticks of the schedule, which must not wait for it.
         self._writing = [part for part in self._writing if not part.done() or part.exception()]
         self._writing.append(self._writer.submit(self._write_part, batches, path))

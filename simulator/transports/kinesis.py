@@ -20,6 +20,7 @@ import numpy as np
 
 from fleetcast.errors import TargetError
 from simulator.batch import ACKED, UNKNOWN, Batch
+from simulator.fleet import MAX_BLOCK
 from simulator.transports import Traffic
 from simulator.transports.bodies import aggregated_body, plain_body, record_texts
 from simulator.transports.putrecords import (
@@ -45,8 +46,6 @@ MAX_BYTES = 5 * 1024 * 1024
 LINGER_S = 0.002
 # More readings come together in a record when they wait; the producer library waits 0.1 s.
 AGGREGATE_LINGER_S = 0.05
-# As many as a block of the fleet has: behind the schedule, blocks leave as they are.
-AGGREGATE_READINGS = 8192
 REQUESTS = 24
 ATTEMPTS = 12
 BACKOFF_S = (0.05, 5.0)
@@ -87,7 +86,8 @@ class KinesisTransport:
     ) -> None:
         self._aggregate = aggregate
         self._linger_s = AGGREGATE_LINGER_S if aggregate else LINGER_S
-        self._most = AGGREGATE_READINGS if aggregate else MAX_RECORDS
+        # As many as a block of the fleet has: behind the schedule, blocks leave as they are.
+        self._most = MAX_BLOCK if aggregate else MAX_RECORDS
         self._turns = Turns() if strict else None
         self._map: ShardMap | None = None
         self._mapping: asyncio.Task[None] | None = None

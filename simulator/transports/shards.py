@@ -51,8 +51,10 @@ class ShardMap:
             more = np.full(max(most, 2 * len(self._of_device)) - len(self._of_device), -1, np.int16)
             self._of_device = np.concatenate([self._of_device, more])
         found: NDArray[np.int16] = self._of_device[devices]
-        for place in np.flatnonzero(found < 0).tolist():
-            found[place] = self._of_device[devices[place]] = self.of_key(batch.keys[place])
+        new = np.flatnonzero(found < 0)
+        if len(new):
+            found[new] = [self.of_key(key) for key in batch.keys.take(new).tolist()]
+            self._of_device[devices[new]] = found[new]
         return found
 
     def grouped(self, batch: Batch) -> Batch:

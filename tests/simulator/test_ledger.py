@@ -36,7 +36,7 @@ from simulator.engine import drive
 from simulator.scenario import load_run
 from simulator.transports import Traffic
 
-ledger.PART_ROWS = 40
+ledger.PART_ROWS, ledger.PART_S = 40, 0
 
 class Half:
     in_flight = backlog = 0
@@ -191,6 +191,7 @@ def test_rows_come_back_in_the_order_of_the_readings(started):
 
 def test_a_part_is_written_when_it_is_full_and_at_the_end(started, monkeypatch):
     monkeypatch.setattr(ledger, "PART_ROWS", 10)
+    monkeypatch.setattr(ledger, "PART_S", 0)
     folder, scenario, run = started
     batch = ack(readings_of(scenario, run, 25))
     parts = folder / "ledger"
@@ -210,9 +211,29 @@ def test_a_part_is_written_when_it_is_full_and_at_the_end(started, monkeypatch):
     assert ledger.read(folder).num_rows == 25
 
 
+def test_parts_are_larger_where_they_would_follow_each_other_at_once(started, monkeypatch):
+    monkeypatch.setattr(ledger, "PART_ROWS", 5)
+    monkeypatch.setattr(ledger, "MOST_PART_ROWS", 20)
+    now_s = 1000.0
+    monkeypatch.setattr(ledger.time, "monotonic", lambda: now_s)
+    folder, scenario, run = started
+    batch = ack(readings_of(scenario, run, 50))
+    with writing(folder, scenario, run) as writer:
+        writer.release(50)
+        # One at once, one of as many as a part may have, and one when its time has come.
+        for place in range(33):
+            writer.record(batch.part(place, place + 1))
+        now_s += ledger.PART_S
+        for place in range(33, 36):
+            writer.record(batch.part(place, place + 1))
+    parts = sorted((folder / "ledger").glob("part-*.parquet"))
+    assert [pq.read_metadata(part).num_rows for part in parts] == [5, 20, 9, 2]
+
+
 def test_a_part_that_cannot_be_written_is_told(started, monkeypatch):
     folder, scenario, run = started
     monkeypatch.setattr(ledger, "PART_ROWS", 10)
+    monkeypatch.setattr(ledger, "PART_S", 0)
     writer = writing(folder, scenario, run)
     monkeypatch.setattr(writer, "_folder", folder / "gone")
     writer.record(ack(readings_of(scenario, run, 25)))
