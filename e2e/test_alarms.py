@@ -29,7 +29,6 @@ from simulator.sending import Sending
 from stack.alarms import ALARM_NAMES, alarm_specs
 from stack.config import StackConfig
 from stack.deploy import choose_engine, deploy, destroy
-from stack.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -157,6 +156,9 @@ async def test_the_verdict_counts_exactly_what_the_processor_gave_up_on(
                 )
         assert driven.verdict.landed["timeseries"].lost == given_up > 0
         assert driven.verdict.landed["archive"].lost == 0
+        assert any(
+            note.startswith(f"{given_up:,} readings are in ") for note in driven.verdict.notes
+        )
         reader = AlarmReader(sqs, driven.outputs, driven.info, driven.folder, wait_s=1)
         async with asyncio.timeout(WAIT_S):
             while driven.states("failure-queue")[-1] != "OK":
@@ -173,8 +175,7 @@ async def test_what_the_topic_rule_gave_up_on_lies_on_its_error_queue(
     assert wrong == ["timeseries.lost", "archive.lost"]
     given_up = set()
     async with target.client("sqs") as sqs:
-        name = Names("alarms")("rule-errors")
-        queue = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
+        queue = driven.outputs.rule_errors_queue_url
         while found := (await sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)).get(
             "Messages"
         ):
@@ -186,3 +187,5 @@ async def test_what_the_topic_rule_gave_up_on_lies_on_its_error_queue(
     lost = {store: landed.lost for store, landed in driven.verdict.landed.items()}
     assert lost == dict.fromkeys(("timeseries", "archive"), len(given_up))
     assert given_up
+    [note] = driven.verdict.notes
+    assert note.startswith(f"{len(given_up):,} readings lie on the error queue of the topic rule")

@@ -36,6 +36,7 @@ class StackOutputs:
         probe_queue_url: SQS queue subscribed to the topic, or empty where there is none.
         failure_queue_url: SQS queue of batches the Lambda gave up on.
         quarantine_queue_url: SQS queue of readings the processor refused.
+        rule_errors_queue_url: SQS queue of messages the topic rule could not deliver.
         signing_secret_arn: Secrets Manager secret with the HMAC key (text, UTF-8 bytes are the key).
         metric_namespace: CloudWatch namespace of the pipeline's own metrics.
         alarms: Short name (without prefix and suffix, such as `critical-readings`) to alarm name.
@@ -59,6 +60,7 @@ class StackOutputs:
     probe_queue_url: str
     failure_queue_url: str
     quarantine_queue_url: str
+    rule_errors_queue_url: str
     signing_secret_arn: str
     metric_namespace: str
     alarms: dict[str, str]

@@ -68,6 +68,7 @@ class TelemetryStack(cdktf.TerraformStack):  # type: ignore[misc]  # cdktf is un
         self._output("probe_queue_url", messages.probe.url if messages.probe else "")
         self._output("failure_queue_url", messages.failures.url)
         self._output("quarantine_queue_url", messages.quarantine.url)
+        self._output("rule_errors_queue_url", messages.rule_errors.url)
         self._output("signing_secret_arn", worker.secret.arn)
         self._output("metric_namespace", NAMESPACE)
         self._output("alarms", {short: alarm.alarm_name for short, alarm in watched.items()})

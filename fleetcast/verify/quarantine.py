@@ -16,6 +16,7 @@ import numpy as np
 
 from fleetcast.pipeline.model import path_of
 from fleetcast.verify.archive import at_path
+from fleetcast.verify.queue import look_through
 from fleetcast.verify.truth import ACKED, Bools, payload_hashes
 from fleetcast.verify.verdict import Refused
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from fleetcast.verify.truth import Truth
 
 FILE_NAME = "quarantine.jsonl"
-BATCH = 10
-# Longest that messages seen and not ours stay hidden from others while the queue is read.
-HIDDEN_S = 30
 
 
 class QuarantineReader:
@@ -66,21 +64,7 @@ class QuarantineReader:
 
     async def poll(self) -> None:
         """Takes what is in the queue now."""
-        others: list[str] = []
-        try:
-            while True:
-                answer = await self._client.receive_message(
-                    QueueUrl=self._queue_url,
-                    MaxNumberOfMessages=BATCH,
-                    WaitTimeSeconds=self._wait_s,
-                    VisibilityTimeout=HIDDEN_S,
-                )
-                messages = answer.get("Messages", ())
-                if not messages:
-                    return
-                others += await self._sort(messages)
-        finally:
-            await self._give_back(others)
+        await look_through(self._client, self._queue_url, self._wait_s, self._sort)
 
     async def _sort(self, messages: Sequence[dict[str, Any]]) -> list[str]:
         """Keeps and deletes the run's messages; returns the handles of the others."""
@@ -113,16 +97,6 @@ class QuarantineReader:
                 file.write(json.dumps(entry) + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-    async def _give_back(self, handles: Sequence[str]) -> None:
-        for first in range(0, len(handles), BATCH):
-            await self._client.change_message_visibility_batch(
-                QueueUrl=self._queue_url,
-                Entries=[
-                    {"Id": str(i), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                    for i, handle in enumerate(handles[first : first + BATCH])
-                ],
-            )
 
     def _number(self, entry: dict[str, Any]) -> int:
         """Which reading a message is about; -1 where it is none of the run's."""

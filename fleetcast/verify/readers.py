@@ -15,6 +15,7 @@ from fleetcast.verify.mapped_series import MappedSeriesReader
 from fleetcast.verify.quarantine import QuarantineReader
 from fleetcast.verify.timeseries import TimeSeriesReader
 from fleetcast.verify.unchecked import not_checked
+from fleetcast.verify.undelivered import UndeliveredReader
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -66,6 +67,7 @@ class Readers:
         probed: Whether alarms can be seen.
         expect: What can be asked of the run.
         backlog: Tells what is still on its way.
+        undelivered: Tells what was given up on; None where nobody keeps that.
         not_checked: What cannot, and why.
     """
 
@@ -77,6 +79,7 @@ class Readers:
     backlog: BacklogReader
     timed: bool = True
     probed: bool = True
+    undelivered: UndeliveredReader | None = None
     not_checked: list[NotChecked] = field(default_factory=list)
 
 
@@ -96,6 +99,9 @@ async def of_stack(
             clients.target, frozenset({outputs.function_name, outputs.delivery_stream_name})
         ),
         probed=bool(outputs.probe_queue_url),
+        undelivered=UndeliveredReader(
+            sqs, outputs.rule_errors_queue_url, outputs.failure_queue_url, truth, run_dir, wait_s
+        ),
     )
 
 

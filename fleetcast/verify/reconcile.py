@@ -87,14 +87,14 @@ class _Comparison:
         found: Readings that are not as they should be.
         landings: When they landed.
         clocks: Whose clock was off.
-        behind: What was still on its way where readings are not there; empty if nothing was.
+        missing: Why readings may be missing that are not there.
     """
 
     landed: dict[str, Landed]
     found: Exceptions
     landings: Landings
     clocks: list[Clock]
-    behind: str
+    missing: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +187,10 @@ class _Verification:
             # Rows that may be there or not can make up the number of those that must be.
             lost = any(one.lost for one in landed.values())
             if not lost or time.time() * 1000 > self.deadline_ms:
-                awaited = lost or self.refused.missing
-                return _Comparison(landed, found, landings, clocks, behind if awaited else "")
+                missing = [behind] if behind and (lost or self.refused.missing) else []
+                if lost and told.undelivered is not None:
+                    missing += await told.undelivered.notes()
+                return _Comparison(landed, found, landings, clocks, missing)
             await asyncio.sleep(self.patience.poll_s)
 
     async def _timed(self) -> tuple[Landings, list[Clock]]:
@@ -270,7 +272,7 @@ class _Verification:
 
     def _notes(self, compared: _Comparison) -> list[str]:
         archive = self.readers.archive
-        notes = [compared.behind] if compared.behind else []
+        notes = [*compared.missing]
         if archive is not None and archive.foreign:
             notes.append(
                 f"{archive.foreign:,} lines of the archive are not of this run; not judged"

@@ -214,6 +214,7 @@ async def cloud() -> AsyncIterator[Cloud]:
             probe_queue_url=probe,
             failure_queue_url="",
             quarantine_queue_url=quarantine,
+            rule_errors_queue_url="",
             signing_secret_arn=secret["ARN"],
             metric_namespace="Fleetcast",
             alarms={"critical-readings": "fleetcast-critical-readings-t"},
