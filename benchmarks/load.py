@@ -43,7 +43,7 @@ rate:
   - {shape: constant, rate: 1000, duration: 10}
 """
 # More than a process can send: the time is that of the work.
-RATE_PER_S = 500_000
+RATE_PER_S = 2_000_000
 READINGS, FEW = 5_000_000, 250_000
 TURNS = 3
 PR_SET_CHILD_SUBREAPER = 36

@@ -181,8 +181,9 @@ async def test_alarms_come_with_their_rule_and_history(deployed, page):
     name = deployed.outputs.alarms["timeseries-rejections"]
     async with deployed.target.client("cloudwatch") as client:
         await client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="seen")
-    newest = (await page.get("history", name=name))["items"][0]
-    assert (newest["to"], newest["reason"]) == ("ALARM", "seen")
+    items = (await page.get("history", name=name))["items"]
+    # An evaluation of the alarm may have come between.
+    assert ("ALARM", "seen") in {(item["to"], item["reason"]) for item in items[:2]}
 
 
 async def test_devices_are_paged_though_readings_arrive_meanwhile(deployed, page):
