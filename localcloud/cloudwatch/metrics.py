@@ -62,10 +62,10 @@ class Bucket:
         """Adds a sample that occurred `times` times."""
         self.total += value * times
         self.count += times
-        # Compared here: a call of min() takes as long as all else.
-        if value < self.minimum:
+        # Compared here: calls of min() and max() take as long as all else.
+        if value < self.minimum:  # noqa: PLR1730
             self.minimum = value
-        if value > self.maximum:
+        if value > self.maximum:  # noqa: PLR1730
             self.maximum = value
         known = self.values
         known[value] = known.get(value, 0.0) + times
@@ -79,8 +79,8 @@ class Bucket:
             return
         self.total = sum(values, self.total)
         self.count += len(values)
-        self.minimum = min(self.minimum, min(values))
-        self.maximum = max(self.maximum, max(values))
+        self.minimum = min(self.minimum, *values)
+        self.maximum = max(self.maximum, *values)
         known = self.values
         for value in values:
             known[value] = known.get(value, 0.0) + 1.0

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from localcloud.functions.kinesis_event import MAX_EVENT_BYTES, Item
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from localcloud.functions.filters import RecordFilter
-    from localcloud.seams import StreamRecord, StreamSource
+    from localcloud.seams import StreamBatch, StreamSource
 
 POLL_S = 1.0
 # How far the fastest lane may be ahead of the slowest.
@@ -42,7 +43,7 @@ class Reading:
         batching_s: How long a batch that is not full waits for more.
         window_s: Length of tumbling windows; 0 for none.
         records: Which records are delivered.
-        encode: Gives a record's text in events.
+        encode: Gives records the form that they have in events.
         refusal: Why the stream may not be read at the moment; None where it may.
         refused: Is told of that.
     """
@@ -54,7 +55,7 @@ class Reading:
     batching_s: float
     window_s: int
     records: RecordFilter
-    encode: Callable[[StreamRecord], bytes]
+    encode: Callable[[StreamBatch], list[Item]]
     refusal: Callable[[], str | None]
     refused: Callable[[str], None]
 
@@ -68,6 +69,11 @@ class Lane:
     doing: int | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     window: Window | None = None
+
+    def extend(self, items: Sequence[Item]) -> None:
+        """Takes records that wait from now on."""
+        self.waiting.extend(items)
+        self.size += sum([len(item.text) for item in items]) + len(items)
 
     @property
     def lowest(self) -> int | None:
@@ -147,20 +153,30 @@ class ShardReader:
                 await asyncio.sleep(POLL_S)
                 continue
             batch = self._streams.read(how.source, how.shard, self._position, limit, MAX_READ_BYTES)
-            taken = 0
-            for position, record in enumerate(batch.records(), batch.position):
-                if how.records and not how.records.takes(record, how.shard, how.source):
-                    continue
-                taken += 1
-                lane = self._lanes[zlib.crc32(record.partition_key.encode()) % how.lanes]
-                item = Item(position, record, how.encode(record))
-                lane.waiting.append(item)
-                lane.size += len(item.text) + 1
+            taken = self._deal(batch)
             self._position = batch.next_position
             self._ended = batch.shard_ended
             self._count(len(batch), len(batch) - taken)
             self.checkpoint()
             self._wake()
+
+    def _deal(self, batch: StreamBatch) -> int:
+        """Deals records out to the lanes; returns how many the filters took."""
+        how = self.how
+        items = how.encode(batch)
+        keys = batch.keys
+        if how.records:
+            takes = [how.records.takes(one, how.shard, how.source) for one in batch.records()]
+            items, keys = list(compress(items, takes)), list(compress(keys, takes))
+        if how.lanes == 1:
+            self._lanes[0].extend(items)
+            return len(items)
+        dealt: list[list[Item]] = [[] for _ in self._lanes]
+        for item, key in zip(items, keys, strict=True):
+            dealt[zlib.crc32(key.encode()) % how.lanes].append(item)
+        for lane, part in zip(self._lanes, dealt, strict=True):
+            lane.extend(part)
+        return len(items)
 
     def _wake(self) -> None:
         for lane in self._lanes:
@@ -212,22 +228,30 @@ class ShardReader:
             await _wait(lane.changed, left_s)
 
     def _take(self, lane: Lane) -> list[Item]:
-        items: list[Item] = []
-        size = 0
-        window = None
-        while lane.waiting and len(items) < self.how.batch_size:
-            item = lane.waiting[0]
-            size += len(item.text) + 1
-            start_ms = self._window_of(item)
-            if items and (size > MAX_EVENT_BYTES or start_ms != window):
-                break
-            window = start_ms
-            items.append(lane.waiting.popleft())
-            lane.size -= len(item.text) + 1
+        window = self._window_of(lane.waiting[0])
+        if window is None and lane.size < MAX_EVENT_BYTES:
+            count = min(len(lane.waiting), self.how.batch_size)
+            items = [lane.waiting.popleft() for _ in range(count)]
+            lane.size -= sum([len(item.text) for item in items]) + count
+        else:
+            items = self._take_fitting(lane, window)
         lane.doing = items[0].position
         if window is not None and lane.window is None:
             lane.window = Window(window, window + self.how.window_s * 1000)
         self._room.set()
+        return items
+
+    def _take_fitting(self, lane: Lane, window: int | None) -> list[Item]:
+        """The first records of one window that fit into an event."""
+        items: list[Item] = []
+        size = 0
+        while lane.waiting and len(items) < self.how.batch_size:
+            item = lane.waiting[0]
+            size += len(item.text) + 1
+            if items and (size > MAX_EVENT_BYTES or self._window_of(item) != window):
+                break
+            items.append(lane.waiting.popleft())
+            lane.size -= len(item.text) + 1
         return items
 
     # Tumbling windows; the times of records never go back within a shard.
@@ -235,7 +259,7 @@ class ShardReader:
     def _window_of(self, item: Item) -> int | None:
         if not self.how.window_s:
             return None
-        return item.record.arrival_ms - item.record.arrival_ms % (self.how.window_s * 1000)
+        return item.arrival_ms - item.arrival_ms % (self.how.window_s * 1000)
 
     def _next_window(self, lane: Lane) -> bool:
         """Whether records of a later window than the open one wait."""
@@ -243,7 +267,7 @@ class ShardReader:
         return (
             window is not None
             and bool(lane.waiting)
-            and lane.waiting[-1].record.arrival_ms >= window.end_ms
+            and lane.waiting[-1].arrival_ms >= window.end_ms
         )
 
     def _closes(self, lane: Lane) -> bool:
@@ -252,7 +276,7 @@ class ShardReader:
         if window is None:
             return False
         if lane.waiting:
-            return lane.waiting[0].record.arrival_ms >= window.end_ms
+            return lane.waiting[0].arrival_ms >= window.end_ms
         return self._ended or (time.time() * 1000 >= window.end_ms and self._at_tip())
 
     def _at_tip(self) -> bool:

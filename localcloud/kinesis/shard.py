@@ -313,5 +313,5 @@ class Shard:
         """What a read found, in the form that the engines take."""
         return StreamBatch(
             page.datas, page.keys, page.arrivals_ms, page.next_position, page.behind_ms,
-            page.ended, self.sequence_number,
+            page.ended, self.number_prefix, _FIRST_NUMBER,
         )  # fmt: skip
