@@ -8,6 +8,7 @@ some lane has not finished: what lies before it is never delivered again.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import zlib
 from collections import deque
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from localcloud.seams import StreamBatch, StreamSource
 
 POLL_S = 1.0
+# While a batch gathers, how long reading waits for the records that it lacks, and how long before
+# the batch leaves it reads what there is.
+GATHER_S = 0.25
+LAST_READ_S = 0.02
 # How far the fastest lane may be ahead of the slowest.
 MAX_AHEAD = 100_000
 MAX_READ_RECORDS = 10_000
@@ -62,13 +67,18 @@ class Reading:
 
 @dataclass(slots=True)
 class Lane:
-    """Records that wait, and the position of the first one that is being delivered."""
+    """Records that wait, and the position of the first one that is being delivered.
+
+    Attributes:
+        leaves_s: Monotonic time at which the batch that gathers leaves, full or not.
+    """
 
     waiting: deque[Item] = field(default_factory=deque)
     size: int = 0
     doing: int | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     window: Window | None = None
+    leaves_s: float | None = None
 
     def extend(self, items: Sequence[Item]) -> None:
         """Takes records that wait from now on."""
@@ -142,7 +152,7 @@ class ShardReader:
             while self._full():
                 self._room.clear()
                 await self._room.wait()
-            if not await self._streams.wait(how.source, how.shard, self._position, POLL_S):
+            if not await self._arrived():
                 self._wake()
                 if all(lane.lowest is None for lane in self._lanes):
                     self._idle()
@@ -159,6 +169,22 @@ class ShardReader:
             self._count(len(batch), len(batch) - taken)
             self.checkpoint()
             self._wake()
+
+    async def _arrived(self) -> bool:
+        """Waits for records; False where none came for a while.
+
+        While batches gather it rather waits for all that they lack: a read for each record that is
+        put costs more than the record does.
+        """
+        how = self.how
+        if how.batching_s and not how.window_s and all(lane.waiting for lane in self._lanes):
+            lacking = sum(max(0, how.batch_size - len(lane.waiting)) for lane in self._lanes)
+            leaves_s = min(lane.leaves_s or math.inf for lane in self._lanes)
+            patience_s = min(GATHER_S, leaves_s - time.monotonic() - LAST_READ_S)
+            last = self._position + lacking - 1
+            if patience_s > 0 and await self._streams.wait(how.source, how.shard, last, patience_s):
+                return True
+        return await self._streams.wait(how.source, how.shard, self._position, POLL_S)
 
     def _deal(self, batch: StreamBatch) -> int:
         """Deals records out to the lanes; returns how many the filters took."""
@@ -219,13 +245,14 @@ class ShardReader:
 
     async def _gather(self, lane: Lane) -> None:
         """Waits for a full batch, as long as the batching window is."""
-        give_up_s = time.monotonic() + self.how.batching_s
+        lane.leaves_s = leaves_s = time.monotonic() + self.how.batching_s
         while not (self._has_batch(lane) or self._ended or self._next_window(lane)):
-            left_s = give_up_s - time.monotonic()
+            left_s = leaves_s - time.monotonic()
             if left_s <= 0:
-                return
+                break
             lane.changed.clear()
             await _wait(lane.changed, left_s)
+        lane.leaves_s = None
 
     def _take(self, lane: Lane) -> list[Item]:
         window = self._window_of(lane.waiting[0])
