@@ -178,6 +178,8 @@ class ShardReader:
         """
         how = self.how
         if how.batching_s and not how.window_s and all(lane.waiting for lane in self._lanes):
+            # Lanes that begin to gather do so now, and tell until when.
+            await asyncio.sleep(0)
             lacking = sum(max(0, how.batch_size - len(lane.waiting)) for lane in self._lanes)
             leaves_s = min(lane.leaves_s or math.inf for lane in self._lanes)
             patience_s = min(GATHER_S, leaves_s - time.monotonic() - LAST_READ_S)
