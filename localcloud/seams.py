@@ -16,7 +16,7 @@ from localcloud.faults.board import FaultBoard
 from localcloud.faults.inject import Injector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from localcloud.clients import Clients
     from localcloud.durable.folder import Folder
@@ -74,6 +74,16 @@ class MetricSink(Protocol):
         timestamp_s: float | None = None,
     ) -> None:
         """Records samples at `timestamp_s` (epoch seconds; None is now)."""
+
+    def put_each(
+        self,
+        namespace: str,
+        values: Mapping[str, float],
+        *,
+        unit: Callable[[str], str],
+        dimensions: Mapping[str, str] | None = None,
+    ) -> None:
+        """Records one sample of each metric by its name, as of now; `unit` tells that of a name."""
 
 
 class StreamRecord(NamedTuple):

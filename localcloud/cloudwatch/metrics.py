@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 MINUTE_S = 60
 EXACT_S = 300
@@ -191,6 +191,27 @@ class MetricStore:
             bucket.add(float(values))
         else:
             bucket.add_all(values)
+
+    def put_each(
+        self,
+        namespace: str,
+        values: Mapping[str, float],
+        *,
+        unit: Callable[[str], str],
+        dimensions: Mapping[str, str] | None = None,
+    ) -> None:
+        """Records one sample of each metric by its name, as of now."""
+        now = time.time()
+        if now - self._aged_s > _AGE_EVERY_S:
+            self._age(now)
+        second, where = int(now), dimensions_key(dimensions)
+        for name, value in values.items():
+            key = (namespace, name, where)
+            series = self.series.get(key)
+            if series is None:
+                series = self.series[key] = Series(unit(name))
+            bucket = series.seconds.get(second)
+            (series.bucket(second) if bucket is None else bucket).add(float(value))
 
     def bucket(
         self,

@@ -122,6 +122,19 @@ def test_a_second_keeps_a_bounded_number_of_values_and_close_percentiles():
     assert statistic_of("Sum", bucket) == sum(range(20_000))
 
 
+def test_a_sample_of_each_metric_counts_as_those_that_are_put_one_by_one(monkeypatch):
+    monkeypatch.setattr("localcloud.cloudwatch.metrics.time.time", lambda: 1_764_000_000.5)
+    together, single = MetricStore(), MetricStore()
+    where = {"b": "2", "a": "1"}
+    for value in (1, 2.5):
+        together.put_each("n", {"x": value, "y": 0}, unit={"x": "Bytes", "y": "Count"}.__getitem__,
+                          dimensions=where)  # fmt: skip
+        single.put("n", "x", value, unit="Bytes", dimensions=where)
+        single.put("n", "y", 0, unit="Count", dimensions=where)
+
+    assert together.series == single.series
+
+
 def test_old_seconds_become_minutes_and_are_forgotten(monkeypatch):
     now = [time.time() // 60 * 60 - 20 * 86_400]
     monkeypatch.setattr("localcloud.cloudwatch.metrics.time.time", lambda: now[0])
