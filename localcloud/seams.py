@@ -75,6 +75,16 @@ class MetricSink(Protocol):
     ) -> None:
         """Records samples at `timestamp_s` (epoch seconds; None is now)."""
 
+    def put_each(
+        self,
+        namespace: str,
+        values: Mapping[str, float],
+        *,
+        unit: Callable[[str], str],
+        dimensions: Mapping[str, str] | None = None,
+    ) -> None:
+        """Records one sample of each metric by its name, as of now; `unit` tells that of a name."""
+
 
 class StreamRecord(NamedTuple):
     """One Kinesis record. `data` is base64 text, as it travels in the API.
@@ -99,7 +109,8 @@ class StreamBatch:
         next_position: Where to go on; the first record is `len(datas)` before it.
         behind_ms: How old the next record is; 0 at the tip.
         shard_ended: Whether the shard is closed and nothing comes after them.
-        sequence_number: Gives the sequence number of a position.
+        number_prefix: What sequence numbers of the shard begin with.
+        first_number: What comes after it for position 0.
     """
 
     datas: Sequence[bytes]
@@ -108,7 +119,8 @@ class StreamBatch:
     next_position: int
     behind_ms: int
     shard_ended: bool
-    sequence_number: Callable[[int], str]
+    number_prefix: str
+    first_number: int
 
     def __len__(self) -> int:
         return len(self.datas)
@@ -118,23 +130,24 @@ class StreamBatch:
         """The position of the first record."""
         return self.next_position - len(self.datas)
 
+    def sequence_number(self, position: int) -> str:
+        """The sequence number of a position."""
+        return f"{self.number_prefix}{self.first_number + position}"
+
+    def sequence_numbers(self) -> list[str]:
+        """The sequence numbers of the records."""
+        prefix = self.number_prefix
+        first = self.first_number + self.position
+        return [f"{prefix}{number}" for number in range(first, first + len(self.datas))]
+
+    def texts(self) -> list[str]:
+        """The records' data as base64 text."""
+        return [str(b2a_base64(data, newline=False), "ascii") for data in self.datas]
+
     def records(self) -> list[StreamRecord]:
         """The records one by one, in the form of the API."""
-        return [
-            StreamRecord(
-                self.sequence_number(position),
-                key,
-                b2a_base64(data, newline=False).decode("ascii"),
-                arrival_ms,
-            )
-            for position, key, data, arrival_ms in zip(
-                range(self.position, self.next_position),
-                self.keys,
-                self.datas,
-                self.arrivals_ms,
-                strict=True,
-            )
-        ]
+        columns = self.sequence_numbers(), self.keys, self.texts(), self.arrivals_ms
+        return [StreamRecord(*members) for members in zip(*columns, strict=True)]
 
 
 class StreamSource(Protocol):

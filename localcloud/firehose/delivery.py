@@ -232,14 +232,19 @@ class Delivery:
     def take_batch(self, shard: str, batch: StreamBatch) -> None:
         """See `Intake`; records that a producer aggregated are taken apart."""
         copies = 1 if self._backup is None else 2
-        parts = [kpl.split(data) for data in batch.datas]
-        span = self.positions.take(shard, batch.next_position, sum(map(len, parts)) * copies)
+        parts = kpl.split_all(batch.datas)
+        count = len(batch) if parts is None else sum(map(len, parts))
+        span = self.positions.take(shard, batch.next_position, count * copies)
         if self._passes_by:
             if batch.datas:
-                datas = [data for users in parts for data, _ in users]
+                datas = batch.datas
+                if parts is not None:
+                    datas = [data for users in parts for data, _ in users]
                 # The oldest of a read is the first: arrivals never go back in a shard.
                 self._deliver(datas, batch.arrivals_ms[0], span)
             return
+        if parts is None:
+            parts = [[(data, None)] for data in batch.datas]
         for offset, users in enumerate(parts):
             sequence_number = batch.sequence_number(batch.position + offset)
             arrival_ms = batch.arrivals_ms[offset]

@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 _DIGEST = 16
@@ -40,6 +40,13 @@ def split(data: bytes) -> list[tuple[bytes, str | None]]:
     except (IndexError, KeyError, TypeError, ValueError):
         return [(data, None)]
     return records
+
+
+def split_all(datas: Sequence[bytes]) -> list[list[tuple[bytes, str | None]]] | None:
+    """As `split` of each; None where none of them is aggregated."""
+    if MAGIC not in {data[: len(MAGIC)] for data in datas}:
+        return None
+    return [split(data) for data in datas]
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:

@@ -177,10 +177,15 @@ class KinesisReader:
         self._intake.take_batch(shard, batch)
         if batch.datas:
             size = sum(map(len, batch.datas))
-            self._measure("DataReadFromKinesisStream.Records", len(batch))
-            self._measure("DataReadFromKinesisStream.Bytes", size, "Bytes")
-            self._measure("ThrottledGetRecords", 0)
-            self._measure("KinesisMillisBehindLatest", batch.behind_ms, "Milliseconds")
+            measured = {
+                "DataReadFromKinesisStream.Records": len(batch),
+                "DataReadFromKinesisStream.Bytes": size,
+                "ThrottledGetRecords": 0,
+                "KinesisMillisBehindLatest": batch.behind_ms,
+            }
+            self._context.metrics.put_each(
+                "AWS/Firehose", measured, unit=_unit_of, dimensions=self._where
+            )
             await asyncio.sleep(PAUSE_S)
         return batch.shard_ended
 
@@ -199,3 +204,9 @@ class KinesisReader:
 
     def _measure(self, name: str, value: float, unit: str = "Count") -> None:
         self._context.metrics.put("AWS/Firehose", name, value, unit=unit, dimensions=self._where)
+
+
+def _unit_of(metric: str) -> str:
+    if metric == "KinesisMillisBehindLatest":
+        return "Milliseconds"
+    return "Bytes" if metric.endswith("Bytes") else "Count"

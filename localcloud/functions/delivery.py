@@ -100,7 +100,7 @@ class Delivery:
         mapping.delivered += taken
         mapping.count("InvokedEventCount", len(part))
         mapping.count("FailedInvokeEventCount", len(part) - taken)
-        mapping.measure_age(int(time.time() * 1000) - part[-1].record.arrival_ms)
+        mapping.measure_age(int(time.time() * 1000) - part[-1].arrival_ms)
         if taken:
             if taken == len(part):
                 mapping.last_result = "OK"
@@ -189,11 +189,10 @@ class Delivery:
         oldest_ms = 0
         if self._max_age_s != -1:
             oldest_ms = int(time.time() * 1000) - self._max_age_s * 1000
-        expired = [
-            item for item in part if item.record.arrival_ms < oldest_ms or item.position < horizon
-        ]
-        if not expired:
+        # Neither positions nor times go back within a shard.
+        if part[0].arrival_ms >= oldest_ms and part[0].position >= horizon:
             return part
+        expired = [item for item in part if item.arrival_ms < oldest_ms or item.position < horizon]
         await self._give_up(shard, expired, "RecordAgeExceeded", attempts, None)
         return part[len(expired) :]
 
@@ -254,7 +253,7 @@ def _document(
     attempts: int,
     result: Result | None,
 ) -> dict[str, Any]:
-    first, last = items[0].record, items[-1].record
+    first, last = items[0], items[-1]
     document: dict[str, Any] = {
         "requestContext": {
             "requestId": result.request_id if result else str(uuid.uuid4()),

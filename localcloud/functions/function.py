@@ -211,10 +211,17 @@ class Function:
             self.in_use -= 1
             if environment is not None:
                 await self._release(environment)
-        put("AWS/Lambda", "Invocations", 1, unit="Count", dimensions=where)
-        put("AWS/Lambda", "Errors", int(result.error is not None), unit="Count", dimensions=where)
-        put("AWS/Lambda", "Throttles", 0, unit="Count", dimensions=where)
-        put("AWS/Lambda", "Duration", result.duration_ms, unit="Milliseconds", dimensions=where)
+        self.context.metrics.put_each(
+            "AWS/Lambda",
+            {
+                "Invocations": 1,
+                "Errors": int(result.error is not None),
+                "Throttles": 0,
+                "Duration": result.duration_ms,
+            },
+            unit=_unit_of,
+            dimensions=where,
+        )
         return result
 
     async def _acquire(self) -> Environment:
@@ -343,6 +350,10 @@ class Function:
     def processes(self) -> int:
         """How many processes there are."""
         return len(self._all)
+
+
+def _unit_of(metric: str) -> str:
+    return "Milliseconds" if metric == "Duration" else "Count"
 
 
 def _unpack(archive: bytes, folder: Path) -> None:

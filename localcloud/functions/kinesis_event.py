@@ -11,43 +11,66 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from localcloud.functions.runtime import Result
-    from localcloud.seams import StreamRecord
+    from localcloud.seams import StreamBatch
 
 # "The total payload cannot exceed 6 MB", of which the members around the records need some.
 MAX_EVENT_BYTES = 6 * 1024 * 1024 - 1024
 
 
 class Item(NamedTuple):
-    """A record on its way: its position in the shard, and its text in events."""
+    """A record on its way: where it is in its shard, when it arrived, and its text in events.
+
+    The text is ASCII, so that it has as many bytes as characters.
+    """
 
     position: int
-    record: StreamRecord
-    text: bytes
+    sequence_number: str
+    arrival_ms: int
+    text: str
 
 
-def encoder(shard: str, source: str, region: str, role: str) -> Callable[[StreamRecord], bytes]:
-    """A function that gives the text of a record of one shard in an event."""
+def encoder(shard: str, source: str, region: str, role: str) -> Callable[[StreamBatch], list[Item]]:
+    """A function that gives the records of one shard the form that they have in an event."""
+    start = '{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":'
+    middle = f'}},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":"{shard}:'
     end = (
         f'","eventName":"aws:kinesis:record","invokeIdentityArn":{quoted(role)},'
         f'"awsRegion":{quoted(region)},"eventSourceARN":{quoted(source)}}}'
     )
 
-    def encode(record: StreamRecord) -> bytes:
-        number = record.sequence_number
-        return (
-            f'{{"kinesis":{{"kinesisSchemaVersion":"1.0","partitionKey":'
-            f'{quoted(record.partition_key)},"sequenceNumber":"{number}","data":"{record.data}",'
-            f'"approximateArrivalTimestamp":{record.arrival_ms / 1000!r}}},'
-            f'"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":"{shard}:{number}{end}'
-        ).encode()
+    def encode(batch: StreamBatch) -> list[Item]:
+        arrivals_ms = batch.arrivals_ms
+        # Records of one call arrive together, so that there are few times.
+        seconds = {arrival_ms: repr(arrival_ms / 1000) for arrival_ms in {*arrivals_ms}}
+        return [
+            Item(
+                position,
+                number,
+                arrival_ms,
+                f'{start}{quoted(key)},"sequenceNumber":"{number}","data":"{text}",'
+                f'"approximateArrivalTimestamp":{seconds[arrival_ms]}{middle}{number}{end}',
+            )
+            for position, number, key, text, arrival_ms in zip(
+                range(batch.position, batch.next_position),
+                batch.sequence_numbers(),
+                batch.keys,
+                batch.texts(),
+                arrivals_ms,
+                strict=True,
+            )
+        ]
 
     return encode
 
 
 def event(items: Sequence[Item], window: dict[str, Any] | None = None) -> bytes:
     """The event of some records, with the members of a tumbling window where there is one."""
-    head = orjson.dumps(window)[:-1] + b"," if window else b"{"
-    return head + b'"Records":[' + b",".join([item.text for item in items]) + b"]}"
+    head = orjson.dumps(window)[:-1].decode() + "," if window else "{"
+    texts = [item.text for item in items] or [""]
+    # Into the first and the last, for the whole is copied often enough.
+    texts[0] = f'{head}"Records":[{texts[0]}'
+    texts[-1] += "]}"
+    return ",".join(texts).encode()
 
 
 def remaining(
@@ -82,7 +105,7 @@ def remaining(
         return items
     if not failures:
         return ()
-    index = {item.record.sequence_number: at for at, item in enumerate(items)}
+    index = {item.sequence_number: at for at, item in enumerate(items)}
     try:
         first = min(index[failure["itemIdentifier"]] for failure in failures)
     except (KeyError, TypeError):

@@ -17,6 +17,7 @@ MAX_PROCESSES = 1024
 MARK = "AWS_LAMBDA_RUNTIME_API"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
+_PART = 16 * 1024
 
 
 def tree(pid: int) -> list[int]:
@@ -24,9 +25,8 @@ def tree(pid: int) -> list[int]:
     found = [pid]
     for one in found:
         with contextlib.suppress(OSError):
-            for task in (_PROC / str(one) / "task").iterdir():
-                children = (task / "children").read_text()
-                found.extend(int(child) for child in children.split())
+            for task in os.listdir(f"/proc/{one}/task"):  # noqa: PTH208 - see _read
+                found.extend(map(int, _read(f"{one}/task/{task}/children").split()))
         if len(found) > 4 * MAX_PROCESSES:
             break
     return found
@@ -41,10 +41,8 @@ def memory_bytes(pids: list[int], limit: int) -> int:
 
 def peak_bytes(pid: int) -> int:
     """The most that a process ever had resident; 0 where it is not known."""
-    with contextlib.suppress(OSError):
-        for line in (_PROC / str(pid) / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    with contextlib.suppress(OSError, IndexError):
+        return int(_read(f"{pid}/status").partition(b"VmHWM:")[2].split(None, 1)[0]) * 1024
     return 0
 
 
@@ -70,9 +68,21 @@ def end_marked(address: str) -> None:
                 os.kill(int(folder.name), signal.SIGKILL)
 
 
+def _read(name: str) -> bytes:
+    """A file of /proc. It is asked for often, and costs less than half of what a `Path` does."""
+    file = os.open(f"/proc/{name}", os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(file, _PART):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(file)
+
+
 def _resident(pid: int) -> int:
     with contextlib.suppress(OSError, IndexError):
-        return int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE
+        return int(_read(f"{pid}/statm").split()[1]) * _PAGE
     return 0
 
 

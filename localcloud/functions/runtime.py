@@ -91,7 +91,9 @@ class Environment:
     _api: RuntimeApi | None = None
     _process: asyncio.subprocess.Process | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    _exited: asyncio.Event = field(default_factory=asyncio.Event)
+    _exited: bool = False
+    _watching: asyncio.TimerHandle | None = None
+    _invocation: Invocation | None = None
     _overuse: _EndedError | None = None
     _peak: int = 0
     _started_s: float = 0.0
@@ -101,7 +103,7 @@ class Environment:
         """Starts the process; it is ready when it asks for its first invocation."""
         self._api = RuntimeApi(self.settings.arn)
         port = await self._api.start()
-        self._exited.clear()
+        self._exited = False
         self._started_s = time.perf_counter()
         self.log.init_start()
         address = f"127.0.0.1:{port}"
@@ -135,7 +137,8 @@ class Environment:
         """Runs one invocation; the process is killed where it exceeds its time or memory."""
         request_id = request_id or str(uuid.uuid4())
         self.tail.clear()
-        watching = asyncio.create_task(self._watch())
+        # A timer and no task: there is one for every invocation, and most end before it is due.
+        self._watching = asyncio.get_running_loop().call_later(WATCH_S, self._watch)
         began = time.perf_counter()
         first = self._init_ms is None
         try:
@@ -144,9 +147,8 @@ class Environment:
                 await self._initialize(INIT_TIMEOUT_S)
             began = time.perf_counter()
             self.log.start(request_id)
-            payload, failed = await asyncio.wait_for(
-                self._run(request_id, event), self.settings.timeout_s
-            )
+            async with asyncio.timeout(self.settings.timeout_s):
+                payload, failed = await self._run(request_id, event)
         except TimeoutError:
             seconds = f"{self.settings.timeout_s:.2f} seconds"
             ended = _EndedError("Sandbox.Timedout", f"Task timed out after {seconds}", "timeout")
@@ -158,7 +160,7 @@ class Environment:
             await self.kill()
             raise
         finally:
-            watching.cancel()
+            self._watching.cancel()
             if self._api is not None:
                 self._api.offer(None)
         return self._answered(request_id, began, payload, failed=failed, first=first)
@@ -195,12 +197,10 @@ class Environment:
             asyncio.get_running_loop().create_future(),
         )
         api.offer(invocation)
-        exited = asyncio.ensure_future(self._exited.wait())
-        exited.add_done_callback(lambda _: invocation.done.cancel())
-        try:
-            await asyncio.wait({invocation.done})
-        finally:
-            exited.cancel()
+        self._invocation = invocation
+        if self._exited:
+            invocation.done.cancel()
+        await asyncio.wait({invocation.done})
         if not invocation.done.cancelled():
             return invocation.done.result()
         if self._overuse is not None:
@@ -263,27 +263,26 @@ class Environment:
     def _log_tail(self) -> str:
         return "\n".join(self.tail)
 
-    async def _watch(self) -> None:
+    def _watch(self) -> None:
         """Ends the process when it uses more memory or processes than it may."""
+        self._watching = asyncio.get_running_loop().call_later(WATCH_S, self._watch)
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
         limit = self.settings.memory_mb * processes.MIB
-        while True:
-            await asyncio.sleep(WATCH_S)
-            process = self._process
-            if process is None or process.returncode is not None:
-                continue
-            pids = processes.tree(process.pid)
-            used = processes.memory_bytes(pids, limit)
-            self._peak = max(self._peak, used)
-            if used > limit:
-                self._overuse = _EndedError(
-                    "Runtime.OutOfMemory", "Runtime exited with error: signal: killed"
-                )
-            elif len(pids) > processes.MAX_PROCESSES:
-                self._overuse = _EndedError(
-                    "Runtime.ExitError", "Runtime exited with error: signal: killed"
-                )
-            if self._overuse is not None:
-                processes.end(process.pid)
+        pids = processes.tree(process.pid)
+        used = processes.memory_bytes(pids, limit)
+        self._peak = max(self._peak, used)
+        if used > limit:
+            self._overuse = _EndedError(
+                "Runtime.OutOfMemory", "Runtime exited with error: signal: killed"
+            )
+        elif len(pids) > processes.MAX_PROCESSES:
+            self._overuse = _EndedError(
+                "Runtime.ExitError", "Runtime exited with error: signal: killed"
+            )
+        if self._overuse is not None:
+            processes.end(process.pid)
 
     async def _notice_exit(
         self, process: asyncio.subprocess.Process, api: RuntimeApi, address: str
@@ -295,7 +294,9 @@ class Environment:
         if unexpected or self._overuse is not None:
             processes.end_marked(address)
         api.ready.set()
-        self._exited.set()
+        self._exited = True
+        if self._invocation is not None:
+            self._invocation.done.cancel()
 
     async def _read_output(self, output: int) -> None:
         def take(line: str) -> None:

@@ -8,10 +8,12 @@ some lane has not finished: what lies before it is never delivered again.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import zlib
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from localcloud.functions.kinesis_event import MAX_EVENT_BYTES, Item
@@ -21,9 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from localcloud.functions.filters import RecordFilter
-    from localcloud.seams import StreamRecord, StreamSource
+    from localcloud.seams import StreamBatch, StreamSource
 
 POLL_S = 1.0
+# While a batch gathers, how long reading waits for the records that it lacks, and how long before
+# the batch leaves it reads what there is.
+GATHER_S = 0.25
+LAST_READ_S = 0.02
 # How far the fastest lane may be ahead of the slowest.
 MAX_AHEAD = 100_000
 MAX_READ_RECORDS = 10_000
@@ -42,7 +48,7 @@ class Reading:
         batching_s: How long a batch that is not full waits for more.
         window_s: Length of tumbling windows; 0 for none.
         records: Which records are delivered.
-        encode: Gives a record's text in events.
+        encode: Gives records the form that they have in events.
         refusal: Why the stream may not be read at the moment; None where it may.
         refused: Is told of that.
     """
@@ -54,20 +60,30 @@ class Reading:
     batching_s: float
     window_s: int
     records: RecordFilter
-    encode: Callable[[StreamRecord], bytes]
+    encode: Callable[[StreamBatch], list[Item]]
     refusal: Callable[[], str | None]
     refused: Callable[[str], None]
 
 
 @dataclass(slots=True)
 class Lane:
-    """Records that wait, and the position of the first one that is being delivered."""
+    """Records that wait, and the position of the first one that is being delivered.
+
+    Attributes:
+        leaves_s: Monotonic time at which the batch that gathers leaves, full or not.
+    """
 
     waiting: deque[Item] = field(default_factory=deque)
     size: int = 0
     doing: int | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     window: Window | None = None
+    leaves_s: float | None = None
+
+    def extend(self, items: Sequence[Item]) -> None:
+        """Takes records that wait from now on."""
+        self.waiting.extend(items)
+        self.size += sum([len(item.text) for item in items]) + len(items)
 
     @property
     def lowest(self) -> int | None:
@@ -136,7 +152,7 @@ class ShardReader:
             while self._full():
                 self._room.clear()
                 await self._room.wait()
-            if not await self._streams.wait(how.source, how.shard, self._position, POLL_S):
+            if not await self._arrived():
                 self._wake()
                 if all(lane.lowest is None for lane in self._lanes):
                     self._idle()
@@ -147,20 +163,48 @@ class ShardReader:
                 await asyncio.sleep(POLL_S)
                 continue
             batch = self._streams.read(how.source, how.shard, self._position, limit, MAX_READ_BYTES)
-            taken = 0
-            for position, record in enumerate(batch.records(), batch.position):
-                if how.records and not how.records.takes(record, how.shard, how.source):
-                    continue
-                taken += 1
-                lane = self._lanes[zlib.crc32(record.partition_key.encode()) % how.lanes]
-                item = Item(position, record, how.encode(record))
-                lane.waiting.append(item)
-                lane.size += len(item.text) + 1
+            taken = self._deal(batch)
             self._position = batch.next_position
             self._ended = batch.shard_ended
             self._count(len(batch), len(batch) - taken)
             self.checkpoint()
             self._wake()
+
+    async def _arrived(self) -> bool:
+        """Waits for records; False where none came for a while.
+
+        While batches gather it rather waits for all that they lack: a read for each record that is
+        put costs more than the record does.
+        """
+        how = self.how
+        if how.batching_s and not how.window_s and all(lane.waiting for lane in self._lanes):
+            # Lanes that begin to gather do so now, and tell until when.
+            await asyncio.sleep(0)
+            lacking = sum(max(0, how.batch_size - len(lane.waiting)) for lane in self._lanes)
+            leaves_s = min(lane.leaves_s or math.inf for lane in self._lanes)
+            patience_s = min(GATHER_S, leaves_s - time.monotonic() - LAST_READ_S)
+            last = self._position + lacking - 1
+            if patience_s > 0 and await self._streams.wait(how.source, how.shard, last, patience_s):
+                return True
+        return await self._streams.wait(how.source, how.shard, self._position, POLL_S)
+
+    def _deal(self, batch: StreamBatch) -> int:
+        """Deals records out to the lanes; returns how many the filters took."""
+        how = self.how
+        items = how.encode(batch)
+        keys = batch.keys
+        if how.records:
+            takes = [how.records.takes(one, how.shard, how.source) for one in batch.records()]
+            items, keys = list(compress(items, takes)), list(compress(keys, takes))
+        if how.lanes == 1:
+            self._lanes[0].extend(items)
+            return len(items)
+        dealt: list[list[Item]] = [[] for _ in self._lanes]
+        for item, key in zip(items, keys, strict=True):
+            dealt[zlib.crc32(key.encode()) % how.lanes].append(item)
+        for lane, part in zip(self._lanes, dealt, strict=True):
+            lane.extend(part)
+        return len(items)
 
     def _wake(self) -> None:
         for lane in self._lanes:
@@ -203,31 +247,40 @@ class ShardReader:
 
     async def _gather(self, lane: Lane) -> None:
         """Waits for a full batch, as long as the batching window is."""
-        give_up_s = time.monotonic() + self.how.batching_s
+        lane.leaves_s = leaves_s = time.monotonic() + self.how.batching_s
         while not (self._has_batch(lane) or self._ended or self._next_window(lane)):
-            left_s = give_up_s - time.monotonic()
+            left_s = leaves_s - time.monotonic()
             if left_s <= 0:
-                return
+                break
             lane.changed.clear()
             await _wait(lane.changed, left_s)
+        lane.leaves_s = None
 
     def _take(self, lane: Lane) -> list[Item]:
-        items: list[Item] = []
-        size = 0
-        window = None
-        while lane.waiting and len(items) < self.how.batch_size:
-            item = lane.waiting[0]
-            size += len(item.text) + 1
-            start_ms = self._window_of(item)
-            if items and (size > MAX_EVENT_BYTES or start_ms != window):
-                break
-            window = start_ms
-            items.append(lane.waiting.popleft())
-            lane.size -= len(item.text) + 1
+        window = self._window_of(lane.waiting[0])
+        if window is None and lane.size < MAX_EVENT_BYTES:
+            count = min(len(lane.waiting), self.how.batch_size)
+            items = [lane.waiting.popleft() for _ in range(count)]
+            lane.size -= sum([len(item.text) for item in items]) + count
+        else:
+            items = self._take_fitting(lane, window)
         lane.doing = items[0].position
         if window is not None and lane.window is None:
             lane.window = Window(window, window + self.how.window_s * 1000)
         self._room.set()
+        return items
+
+    def _take_fitting(self, lane: Lane, window: int | None) -> list[Item]:
+        """The first records of one window that fit into an event."""
+        items: list[Item] = []
+        size = 0
+        while lane.waiting and len(items) < self.how.batch_size:
+            item = lane.waiting[0]
+            size += len(item.text) + 1
+            if items and (size > MAX_EVENT_BYTES or self._window_of(item) != window):
+                break
+            items.append(lane.waiting.popleft())
+            lane.size -= len(item.text) + 1
         return items
 
     # Tumbling windows; the times of records never go back within a shard.
@@ -235,7 +288,7 @@ class ShardReader:
     def _window_of(self, item: Item) -> int | None:
         if not self.how.window_s:
             return None
-        return item.record.arrival_ms - item.record.arrival_ms % (self.how.window_s * 1000)
+        return item.arrival_ms - item.arrival_ms % (self.how.window_s * 1000)
 
     def _next_window(self, lane: Lane) -> bool:
         """Whether records of a later window than the open one wait."""
@@ -243,7 +296,7 @@ class ShardReader:
         return (
             window is not None
             and bool(lane.waiting)
-            and lane.waiting[-1].record.arrival_ms >= window.end_ms
+            and lane.waiting[-1].arrival_ms >= window.end_ms
         )
 
     def _closes(self, lane: Lane) -> bool:
@@ -252,7 +305,7 @@ class ShardReader:
         if window is None:
             return False
         if lane.waiting:
-            return lane.waiting[0].record.arrival_ms >= window.end_ms
+            return lane.waiting[0].arrival_ms >= window.end_ms
         return self._ended or (time.time() * 1000 >= window.end_ms and self._at_tip())
 
     def _at_tip(self) -> bool:

@@ -43,14 +43,12 @@ class Meter:
 
     def stream(self, stream: Stream, values: Mapping[str, float]) -> None:
         """Publishes one sample of each metric of a stream."""
-        for name, value in values.items():
-            self._sink.put(NAMESPACE, name, value, unit=unit_of(name), dimensions=stream.dimensions)
+        self._sink.put_each(NAMESPACE, values, unit=unit_of, dimensions=stream.dimensions)
 
     def consumer(self, stream: Stream, consumer: str, values: Mapping[str, float]) -> None:
         """Publishes one sample of each metric of an enhanced fan-out consumer."""
         where = {**stream.dimensions, "ConsumerName": consumer}
-        for name, value in values.items():
-            self._sink.put(NAMESPACE, name, value, unit=unit_of(name), dimensions=where)
+        self._sink.put_each(NAMESPACE, values, unit=unit_of, dimensions=where)
 
     def publish_shards(self, streams: Iterable[Stream]) -> None:
         """Publishes what happened to shards since the last time, where it was asked for."""

@@ -72,7 +72,7 @@ class Shard:
     number_prefix: str = ""
     _segments: list[Segment] = field(default_factory=list)
     _starts: list[int] = field(default_factory=list)
-    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    _waiting: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # 56 digits like AWS's, ordered as numbers and as text; the tail is the position.
@@ -179,7 +179,7 @@ class Shard:
         if segment.full:
             segment.pack()
         if self._waiting:
-            self.wake()
+            self._wake_before(self.end_position)
         return position
 
     def stand_at(self, end: int, read: int) -> None:
@@ -207,9 +207,15 @@ class Shard:
 
     def wake(self) -> None:
         """Wakes everyone who waits for a record."""
+        self._wake_before(None)
+
+    def _wake_before(self, end: int | None) -> None:
+        """Wakes who waits for a position before `end`; None wakes all."""
         waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
+        for position, future in waiting:
+            if end is not None and position >= end:
+                self._waiting.append((position, future))
+            elif not future.done():
                 future.set_result(None)
 
     async def wait(self, position: int, timeout_s: float) -> bool:
@@ -217,21 +223,25 @@ class Shard:
         loop = asyncio.get_running_loop()
         give_up_s = loop.time() + timeout_s
         while self.end_position <= position and not self.closed:
-            if not await self.changed(give_up_s - loop.time()):
+            if not await self.changed(give_up_s - loop.time(), position):
                 return False
         return True
 
-    async def changed(self, timeout_s: float) -> bool:
-        """Waits for whatever wakes its readers next; False on time-out."""
+    async def changed(self, timeout_s: float, position: int = -1) -> bool:
+        """Waits for whatever wakes its readers next; False on time-out.
+
+        Records that are put before `position` wake nobody.
+        """
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        entry = (position, future)
+        self._waiting.append(entry)
         try:
             await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
             return False
         finally:
-            if future in self._waiting:
-                self._waiting.remove(future)
+            if entry in self._waiting:
+                self._waiting.remove(entry)
         return True
 
     # Forgetting
@@ -313,5 +323,5 @@ class Shard:
         """What a read found, in the form that the engines take."""
         return StreamBatch(
             page.datas, page.keys, page.arrivals_ms, page.next_position, page.behind_ms,
-            page.ended, self.sequence_number,
+            page.ended, self.number_prefix, _FIRST_NUMBER,
         )  # fmt: skip

@@ -23,6 +23,8 @@ UNITS = {
     "Count/Second", "None",
 }  # fmt: skip
 RESOLUTIONS = (1, 60)
+# What JSON's numbers are; a truth value is none of them.
+_NUMBERS = frozenset({int, float})
 
 Entry = tuple[str, str, list[float], str, dict[str, str]]
 
@@ -112,7 +114,7 @@ def _definition(root: dict[str, Any], metric: dict[str, Any]) -> tuple[str, list
         raise _invalid(f"metric {name} must have a StorageResolution of 1 or 60")
     value = root[name]
     values = value if isinstance(value, list) else [value]
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+    if not _NUMBERS.issuperset(map(type, values)):
         raise _invalid(f"metric {name} is not a number")
     if len(values) > MAX_METRICS:
         raise _invalid(f"metric {name} has more than {MAX_METRICS} values")

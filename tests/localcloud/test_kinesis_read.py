@@ -128,6 +128,24 @@ async def test_a_waiting_reader_is_woken_by_a_put(cloud, stream_of):
     assert await source.wait(stream.inner.arn, "shardId-000000000000", 1, 0.01) is False
 
 
+async def test_a_reader_that_waits_for_several_records_is_woken_by_the_last(cloud, stream_of):
+    stream = await stream_of()
+    source, (shard,) = cloud.local.kinesis, stream.inner.shards
+    waiting = [
+        asyncio.create_task(source.wait(stream.inner.arn, shard.shard_id, last, 60))
+        for last in (2, 5)
+    ]
+    await asyncio.sleep(0)
+    await stream.fill(2)
+    await asyncio.sleep(0.01)
+    assert not any(task.done() for task in waiting)
+    await stream.fill(2)
+    assert await asyncio.wait_for(waiting[0], 30) is True
+    assert not waiting[1].done()
+    shard.close()
+    assert await asyncio.wait_for(waiting[1], 30) is True
+
+
 # Retention
 
 

@@ -8,9 +8,9 @@ from localcloud.functions.kinesis_event import Item, encoder, event, remaining
 from localcloud.functions.mapping import Checkpoints
 from localcloud.functions.runtime import Result
 from localcloud.functions.windows import Window
-from localcloud.seams import StreamRecord
+from localcloud.seams import StreamBatch
 
-ITEMS = [Item(n, StreamRecord(str(100 + n), "k", "eA==", 0), b"{}") for n in range(4)]
+ITEMS = [Item(n, str(100 + n), 0, "{}") for n in range(4)]
 
 
 def left(answer, *, partial: bool = True, stateful: bool = False, error: str | None = None):
@@ -75,13 +75,44 @@ def test_in_a_tumbling_window_an_answer_needs_a_state():
 
 def test_the_text_of_an_event_is_the_json_of_its_records():
     key = 'ké"\\\n'
-    record = StreamRecord("7", key, "eA==", 1_764_000_000_123)
+    batch = StreamBatch(
+        [b"x", b"\xff"],
+        [key, "k"],
+        [1_764_000_000_123, 1_764_000_001_000],
+        next_position=9,
+        behind_ms=0,
+        shard_ended=False,
+        number_prefix="49",
+        first_number=100,
+    )
     encode = encoder("shardId-1", "arn:s", "us-east-1", "arn:role")
     members = Window(0, 60_000, {"n": 1}).members("shardId-1", "arn:s", final=False, early=True)
 
-    told = json.loads(event([Item(0, record, encode(record))] * 2, members))
+    items = encode(batch)
+    told = json.loads(event(items, members))
 
-    assert [r["kinesis"]["partitionKey"] for r in told.pop("Records")] == [key, key]
+    assert [item[:3] for item in items] == [
+        (7, "49107", 1_764_000_000_123), (8, "49108", 1_764_000_001_000),
+    ]  # fmt: skip
+    records = told.pop("Records")
+    assert records[0] == {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": key,
+            "sequenceNumber": "49107",
+            "data": "eA==",
+            "approximateArrivalTimestamp": 1_764_000_000.123,
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": "shardId-1:49107",
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "arn:role",
+        "awsRegion": "us-east-1",
+        "eventSourceARN": "arn:s",
+    }
+    assert records[1]["kinesis"]["data"] == "/w=="
+    assert records[1]["kinesis"]["approximateArrivalTimestamp"] == 1_764_000_001.0
     assert told == {
         "window": {"start": "1970-01-01T00:00:00Z", "end": "1970-01-01T00:01:00Z"},
         "state": {"n": 1},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
@@ -63,6 +64,37 @@ async def test_a_batching_window_ends_when_the_batch_is_full(mapped_of):
         await mapped.put(data)
 
     assert await mapped.seen_when(1) == [["a", "b", "c"]]
+
+
+async def test_while_a_batch_gathers_the_stream_is_read_for_what_it_lacks(
+    mapped_of, cloud, monkeypatch
+):
+    mapped = await mapped_of("note")
+    read, reads = cloud.local.kinesis.read, []
+
+    def counted(*where):
+        reads.append(where)
+        return read(*where)
+
+    monkeypatch.setattr(cloud.local.kinesis, "read", counted)
+    monkeypatch.setattr("localcloud.functions.shard_reader.GATHER_S", 60.0)
+    await mapped.create(BatchSize=30, MaximumBatchingWindowInSeconds=300)
+    for number in range(30):
+        await mapped.put(str(number))
+
+    assert await mapped.seen_when(1) == [[str(number) for number in range(30)]]
+    assert len(reads) <= 3
+
+
+async def test_what_came_while_a_batch_gathered_leaves_with_it(mapped_of, monkeypatch):
+    mapped = await mapped_of("note")
+    monkeypatch.setattr("localcloud.functions.shard_reader.GATHER_S", 60.0)
+    await mapped.create(BatchSize=30, MaximumBatchingWindowInSeconds=3)
+    await mapped.put("a")
+    await asyncio.sleep(0.5)
+    await mapped.put("b")
+
+    assert await mapped.seen_when(1) == [["a", "b"]]
 
 
 async def test_a_disabled_mapping_goes_on_where_it_stopped(mapped_of, cloud, eventually):

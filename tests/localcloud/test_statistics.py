@@ -103,12 +103,36 @@ def test_putting_neighbours_together_keeps_weight_ends_and_nearly_the_sum(values
     assert kept == pytest.approx(math.fsum(values))
 
 
+@given(st.lists(st.lists(st.integers(-50, 50) | st.floats(-1e6, 1e6), max_size=60), max_size=8))
+def test_samples_that_come_together_count_as_those_that_come_one_by_one(groups):
+    together = Bucket()
+    for group in groups:
+        together.add_all(group)
+
+    assert together == bucket_of([float(value) for group in groups for value in group])
+
+
 def test_a_second_keeps_a_bounded_number_of_values_and_close_percentiles():
-    bucket = bucket_of([float(n) for n in range(20_000)])
+    bucket = bucket_of([float(n) for n in range(10_000)])
+    for start in range(10_000, 20_000, 100):
+        bucket.add_all(range(start, start + 100))
 
     assert len(bucket.values) <= metrics.MAX_DISTINCT
     assert statistic_of("p99", bucket) == pytest.approx(19_800, rel=0.02)
     assert statistic_of("Sum", bucket) == sum(range(20_000))
+
+
+def test_a_sample_of_each_metric_counts_as_those_that_are_put_one_by_one(monkeypatch):
+    monkeypatch.setattr("localcloud.cloudwatch.metrics.time.time", lambda: 1_764_000_000.5)
+    together, single = MetricStore(), MetricStore()
+    where = {"b": "2", "a": "1"}
+    for value in (1, 2.5):
+        together.put_each("n", {"x": value, "y": 0}, unit={"x": "Bytes", "y": "Count"}.__getitem__,
+                          dimensions=where)  # fmt: skip
+        single.put("n", "x", value, unit="Bytes", dimensions=where)
+        single.put("n", "y", 0, unit="Count", dimensions=where)
+
+    assert together.series == single.series
 
 
 def test_old_seconds_become_minutes_and_are_forgotten(monkeypatch):
