@@ -46,7 +46,8 @@ class Composition:
 
     Attributes:
         measures: (name, type) of each.
-        texts_in: Matches the text of such measures; its groups are the texts of their values.
+        texts_in: Matches the text of such measures, which has no backslash; its groups are the texts
+            of their values.
     """
 
     measures: Pairs
@@ -131,6 +132,9 @@ def take_apart(body: bytes) -> Call | None:
     # nothing in it that JSON would read otherwise.
     if not all(times) or not all(measures) or not "".join(times).isdecimal():
         return None
+    # Without backslashes every quote begins or ends a text.
+    if "\\" in "".join(measures):
+        return None
     parts = _parts(dimensions, measures)
     return None if parts is None else Call(members, dimensions, times, parts)
 
@@ -179,7 +183,7 @@ def _expect(dimensions: str, measures: str) -> Composition | None:
 @lru_cache(maxsize=1024)
 def _composition(measures: Pairs) -> Composition:
     patterns = [
-        re.escape(f'{{"Name":{_quoted(name)},"Type":{_quoted(kind)},"Value":"') + r'([^"\\]*)"\}'
+        re.escape(f'{{"Name":{_quoted(name)},"Type":{_quoted(kind)},"Value":"') + r'([^"]*)"\}'
         for name, kind in measures
     ]
     return Composition(measures, re.compile(",".join(patterns)).fullmatch)

@@ -48,14 +48,15 @@ def integer(text: str) -> int | None:
 
 def integers(texts: list[str]) -> list[int] | None:
     """Whole numbers of up to 19 digits each, or None where one is none."""
-    numbers: list[int] | None = _as_json(texts, int)
+    joined = ",".join(texts)
+    numbers: list[int] | None = _as_json(joined, len(texts), int)
     if (
         numbers is not None
         and max(numbers) <= _MOST_OF_19_DIGITS
-        and not any(space in text for text in (",".join(texts),) for space in _JSON_SPACES)
+        and not any(space in joined for space in _JSON_SPACES)
     ):
         return numbers
-    if not _INTEGERS.fullmatch(",".join(texts)):
+    if not _INTEGERS.fullmatch(joined):
         return None
     try:
         return list(map(int, texts))
@@ -63,16 +64,16 @@ def integers(texts: list[str]) -> list[int] | None:
         return None
 
 
-def _as_json(texts: list[str], kind: type) -> list[Any] | None:
+def _as_json(joined: str, count: int, kind: type) -> list[Any] | None:
     """What texts are as numbers in JSON, which is read much faster; None where one is no such number.
 
     A text with a comma makes more numbers than texts, and one with a bracket makes a list.
     """
     try:
-        found = orjson.loads(f"[{','.join(texts)}]")
+        found = orjson.loads(f"[{joined}]")
     except ValueError:
         return None
-    return found if len(found) == len(texts) and set(map(type, found)) == {kind} else None
+    return found if len(found) == count and set(map(type, found)) == {kind} else None
 
 
 def _is_java(text: str) -> bool:
@@ -116,7 +117,7 @@ def value(name: str, kind: Any, text: Any) -> Any:
 def values(kind: str, texts: list[str]) -> list[Any] | None:
     """The values of texts of one type, or None where `value` would have to tell of one of them."""
     if kind == "DOUBLE":
-        numbers = _as_json(texts, float)
+        numbers = _as_json(",".join(texts), len(texts), float)
         if numbers is None:
             if not _is_java("".join(texts)):
                 return None
