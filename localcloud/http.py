@@ -32,6 +32,7 @@ class Request:
             scope or the target prefix; empty where neither is there.
         operation: Operation of `X-Amz-Target` (after the dot), or empty.
         region: Region of the credential scope, or the cloud's own.
+        kept: What was found out about it, for whoever asks again.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Request:
     service: str
     operation: str
     region: str
+    kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _parsed: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def json(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 from localcloud.access.policy import parse
 from localcloud.naming import route_of
+from localcloud.timestream.columns import members_of
 from localcloud.timestream.unload import is_unload
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Needs:
         return [stream_need(f"kinesis:{operation}", arn, policy, key, actions)]
 
     def _timestream(self, request: Request, operation: str) -> list[Need]:
-        body = request.json()
+        body = members_of(request) if operation == "WriteRecords" else request.json()
         if operation in {"Query", "PrepareQuery"}:
             tables = {
                 (m[1] or m[3], m[2] or m[4]) for m in _TABLES.finditer(body.get("QueryString", ""))

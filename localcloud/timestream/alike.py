@@ -9,16 +9,18 @@ a time that is there already, a value that cannot be read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from localcloud.timestream.columns import pairs_of
 from localcloud.timestream.values import MAX_VERSION, integers, values
 from localcloud.timestream.window import UNITS_NS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from localcloud.timestream.columns import Call
     from localcloud.timestream.store import Pairs, Series, Shape, Store, TableStore
     from localcloud.timestream.window import Window
 
@@ -26,6 +28,7 @@ Record = dict[str, Any]
 
 _DIMENSION = itemgetter("Name", "Value")
 _MEASURE = itemgetter("Name", "Type")
+_VALUE = itemgetter("Value")
 
 
 class _UnlikeError(Exception):
@@ -45,6 +48,17 @@ class _Group:
     shape: Shape
     at: Sequence[int]
     columns: list[list[Any]]
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Records of one measure name that may all be stored."""
+
+    name: str
+    times: list[int]
+    versions: list[int]
+    series: list[Series]
+    groups: list[_Group]
 
 
 def take(
@@ -68,24 +82,45 @@ def take(
     """
     try:
         name = _name(common, records)
-        times = _times(window, common, records)
+        times = _times(window, common, records, [record["Time"] for record in records])
         versions = _versions(common, records)
         series = _series(data, window, name, common, records)
         groups = _groups(data, records)
     except (AttributeError, KeyError, TypeError, _UnlikeError):
         return None
+    return _put(store, data, window, _Taken(name, times, versions, series, groups))
+
+
+def take_call(store: Store, data: TableStore, window: Window, call: Call) -> int | None:
+    """Stores the records of a call that was taken apart, as `take` does."""
+    try:
+        common = call.members.get("CommonAttributes") or {}
+        # What is left of the records is in the call's common attributes.
+        records: Sequence[Record] = ({},)
+        name = _name(common, records)
+        times = _times(window, common, records, call.times)
+        versions = _versions(common, records) * len(times)
+        series = _series_of(data, window, name, common, call.dimensions)
+        groups = [_group(data, part.measures, part.at, part.rows) for part in call.parts]
+    except (AttributeError, KeyError, TypeError, _UnlikeError):
+        return None
+    return _put(store, data, window, _Taken(name, times, versions, series, groups))
+
+
+def _put(store: Store, data: TableStore, window: Window, taken: _Taken) -> int | None:
+    times, versions, series = taken.times, taken.versions, taken.series
     first = data.claim(series, times)
     if first is None:
         return None
-    fingerprints = [0] * len(records)
-    for group in groups:
-        data.add_shape(group.measures, group.shape, name)
+    fingerprints = [0] * len(times)
+    for group in taken.groups:
+        data.add_shape(group.measures, group.shape, taken.name)
         hashes = map(hash, zip(repeat(group.shape.token), *group.columns))
         for at, fingerprint in zip(group.at, hashes, strict=True):
             fingerprints[at] = fingerprint
     data.versions.extend(versions)
     data.fingerprints.extend(fingerprints)
-    for group in groups:
+    for group in taken.groups:
         rows = [first + at for at in group.at]
         store.extend(
             data, group.shape, rows, _of(group.at, series), _of(group.at, times),
@@ -120,9 +155,11 @@ def _name(common: Mapping[str, Any], records: Sequence[Record]) -> str:
     return name
 
 
-def _times(window: Window, common: Mapping[str, Any], records: Sequence[Record]) -> list[int]:
+def _times(
+    window: Window, common: Mapping[str, Any], records: Sequence[Record], texts: list[str]
+) -> list[int]:
     unit = UNITS_NS[_one("TimeUnit", common, records) or "MILLISECONDS"]
-    times = integers([record["Time"] for record in records])
+    times = integers(texts)
     if times is None:
         raise _UnlikeError
     if unit != 1:
@@ -162,38 +199,71 @@ def _series(
         for pairs in given:
             known[pairs] = data.series[name, data.dimension_sets[pairs]]
         series = [known[pairs] for pairs in given]
+    _check_required(window, series)
+    return series
+
+
+def _series_of(
+    data: TableStore,
+    window: Window,
+    name: str,
+    common: Mapping[str, Any],
+    dimensions: Sequence[str],
+) -> list[Series]:
+    """As `_series`, of the texts of dimensions."""
+    shared = tuple(map(_DIMENSION, common.get("Dimensions") or ()))
+    written = data.written.setdefault((name, shared), {})
+    try:
+        series = [written[text] for text in dimensions]
+    except KeyError:
+        for text in dimensions:
+            if text not in written:
+                pairs = data.dimension_sets[shared + pairs_of(text)]
+                written[text] = data.series[name, pairs]
+        series = [written[text] for text in dimensions]
+    _check_required(window, series)
+    return series
+
+
+def _check_required(window: Window, series: Sequence[Series]) -> None:
     if window.required and any(window.required not in one.labels for one in series):
         raise _UnlikeError
-    return series
 
 
 def _groups(data: TableStore, records: Sequence[Record]) -> list[_Group]:
     """The records by their shapes; a shape that the table has was checked when it came."""
     given = [record["MeasureValues"] for record in records]
     kinds = [tuple(map(_MEASURE, measures)) for measures in given]
+    rows = [tuple(map(_VALUE, measures)) for measures in given]
+    if not set(map(type, chain.from_iterable(rows))) <= {str}:
+        raise _UnlikeError
     if kinds.count(kinds[0]) == len(kinds):
-        return [_group(data, kinds[0], range(len(kinds)), given)]
+        return [_group(data, kinds[0], range(len(kinds)), rows)]
     places: dict[Pairs, list[int]] = {}
     for at, measures in enumerate(kinds):
         places.setdefault(measures, []).append(at)
     return [
-        _group(data, measures, at, [given[one] for one in at]) for measures, at in places.items()
+        _group(data, measures, at, [rows[one] for one in at]) for measures, at in places.items()
     ]
 
 
 def _group(
-    data: TableStore, measures: Pairs, at: Sequence[int], given: Sequence[Sequence[Record]]
+    data: TableStore, measures: Pairs, at: Sequence[int], rows: Sequence[tuple[str, ...]]
 ) -> _Group:
     shape = data.shapes[measures]
-    texts = [one["Value"] for row in given for one in row]
-    if set(map(type, texts)) != {str}:
-        raise _UnlikeError
-    columns = []
-    for first, (_, kind) in enumerate(measures):
-        column = values(kind, texts[first :: len(measures)])
-        if column is None:
+    texts = list(zip(*rows, strict=True))
+    columns: dict[int, list[Any]] = {}
+    places: dict[str, list[int]] = {}
+    for place, (_, kind) in enumerate(measures):
+        places.setdefault(kind, []).append(place)
+    count = len(rows)
+    for kind, those in places.items():
+        # Those of one type at once: what it costs to begin is what a column costs.
+        found = values(kind, list(chain.from_iterable([texts[place] for place in those])))
+        if found is None:
             raise _UnlikeError
-        columns.append(column)
+        for number, place in enumerate(those):
+            columns[place] = found[number * count : (number + 1) * count]
     return _Group(measures, shape, at, [columns[place] for place in shape.order])
 
 

@@ -12,18 +12,21 @@ from localcloud.http import AwsError, Response, json_response
 from localcloud.timestream.account import AccountSettings
 from localcloud.timestream.batchload import BatchLoads
 from localcloud.timestream.catalog import Catalog
+from localcloud.timestream.columns import call_of, members_of
 from localcloud.timestream.kept import KIND, KeptTable
 from localcloud.timestream.query import QueryEngine
 from localcloud.timestream.reports import Reports
 from localcloud.timestream.scheduled import ScheduledQueries
 from localcloud.timestream.store import NotFlushedError, Store, now_ns
 from localcloud.timestream.window import DAY_NS, HOUR_NS
-from localcloud.timestream.write import write_records
+from localcloud.timestream.write import write_call, write_records
 from localcloud.validation import check_request
 
 if TYPE_CHECKING:
     from localcloud.http import Request
     from localcloud.seams import CloudContext
+    from localcloud.timestream.catalog import Table
+    from localcloud.timestream.write import Ingested
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +120,14 @@ class TimestreamService:
     async def handle(self, request: Request) -> Response | None:
         """Answers a request."""
         began = time.perf_counter()
-        body = request.json()
+        writes = request.operation == "WriteRecords"
+        body = members_of(request) if writes else request.json()
         where = {"Operation": request.operation} if request.operation else {}
         if isinstance(body.get("DatabaseName"), str) and isinstance(body.get("TableName"), str):
             where |= {"DatabaseName": body["DatabaseName"], "TableName": body["TableName"]}
         put = self._context.metrics.put
         try:
-            if request.operation != "WriteRecords":
+            if not writes:
                 check_request(request)
             answer = await self._answer(request, body)
         except AwsError as error:
@@ -142,7 +146,7 @@ class TimestreamService:
         operation = request.operation
         if operation == "WriteRecords":
             try:
-                return await self._write(body)
+                return await self._write_request(request, body)
             except (AttributeError, KeyError, TypeError):
                 # Records are read without asking for types first; nothing of them was stored.
                 check_request(request)
@@ -201,13 +205,27 @@ class TimestreamService:
             self._kept.pop(name).close()
             folder.forget(KIND, name)
 
+    async def _write_request(self, request: Request, members: dict[str, Any]) -> dict[str, Any]:
+        table = await self._table_with_room(members)
+        call = call_of(request)
+        done = write_call(self._store, table, call) if call is not None else None
+        if done is None:
+            done = write_records(self._store, table, request.json())
+        return await self._written(table, done)
+
     async def _write(self, body: dict[str, Any]) -> dict[str, Any]:
-        table = self._catalog.table(body["DatabaseName"], body["TableName"])
+        table = await self._table_with_room(body)
+        return await self._written(table, write_records(self._store, table, body))
+
+    async def _table_with_room(self, members: dict[str, Any]) -> Table:
+        table = self._catalog.table(members["DatabaseName"], members["TableName"])
         try:
             await self._store.make_room(table.storage)
         except NotFlushedError as error:
             raise AwsError("InternalServerException", str(error), 500) from error
-        done = write_records(self._store, table, body)
+        return table
+
+    async def _written(self, table: Table, done: Ingested) -> dict[str, Any]:
         kept = self._kept.get(table.storage)
         if kept is not None:
             kept.commit()

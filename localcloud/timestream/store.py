@@ -118,7 +118,8 @@ class TableStore:
 
     Of a row only its version and a hash of its values are kept here, by its number: a time that
     is written again is decided on by these. `known` finds a series by its measure name and its dimensions
-    in an order in which they were given. No record is older than `oldest_ns`. `failure` is why DuckDB
+    in an order in which they were given, and `written` by these and by the text of dimensions, where
+    the name comes with the dimensions that are common to a call. No record is older than `oldest_ns`. `failure` is why DuckDB
     did not take the first batch that waits.
     """
 
@@ -130,6 +131,7 @@ class TableStore:
     series: dict[tuple[str, Pairs], Series] = field(default_factory=dict)
     by_number: list[Series] = field(default_factory=list)
     known: dict[str, dict[Pairs, Series]] = field(default_factory=dict)
+    written: dict[tuple[str, Pairs], dict[str, Series]] = field(default_factory=dict)
     versions: array[int] = field(default_factory=lambda: array("q"))
     fingerprints: array[int] = field(default_factory=lambda: array("q"))
     buffers: dict[Shape, Buffered] = field(default_factory=dict)

@@ -9,6 +9,8 @@ import math
 import re
 from typing import Any
 
+import orjson
+
 from localcloud.http import AwsError
 from localcloud.timestream.store import SQL_TYPES
 
@@ -17,6 +19,8 @@ MAX_VERSION = 2**63 - 1
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _INTEGERS = re.compile(r"-?[0-9]{1,19}(?:,-?[0-9]{1,19})*")
 _BOOLEANS = {"true": True, "false": False}
+_MOST_OF_19_DIGITS = 10**19 - 1
+_JSON_SPACES = " \t\n\r"
 _BYTES_A_CHARACTER = 4
 # A TIMESTAMP measure is in milliseconds since the epoch, and is kept in nanoseconds.
 _UNITS = {"BIGINT": 1, "TIMESTAMP": 1_000_000}
@@ -44,12 +48,32 @@ def integer(text: str) -> int | None:
 
 def integers(texts: list[str]) -> list[int] | None:
     """Whole numbers of up to 19 digits each, or None where one is none."""
-    if not _INTEGERS.fullmatch(",".join(texts)):
+    joined = ",".join(texts)
+    numbers: list[int] | None = _as_json(joined, len(texts), int)
+    if (
+        numbers is not None
+        and max(numbers) <= _MOST_OF_19_DIGITS
+        and not any(space in joined for space in _JSON_SPACES)
+    ):
+        return numbers
+    if not _INTEGERS.fullmatch(joined):
         return None
     try:
         return list(map(int, texts))
     except ValueError:  # A comma of its own.
         return None
+
+
+def _as_json(joined: str, count: int, kind: type) -> list[Any] | None:
+    """What texts are as numbers in JSON, which is read much faster; None where one is no such number.
+
+    A text with a comma makes more numbers than texts, and one with a bracket makes a list.
+    """
+    try:
+        found = orjson.loads(f"[{joined}]")
+    except ValueError:
+        return None
+    return found if len(found) == count and set(map(type, found)) == {kind} else None
 
 
 def _is_java(text: str) -> bool:
@@ -93,12 +117,14 @@ def value(name: str, kind: Any, text: Any) -> Any:
 def values(kind: str, texts: list[str]) -> list[Any] | None:
     """The values of texts of one type, or None where `value` would have to tell of one of them."""
     if kind == "DOUBLE":
-        if not _is_java("".join(texts)):
-            return None
-        try:
-            numbers = list(map(float, texts))
-        except ValueError:
-            return None
+        numbers = _as_json(",".join(texts), len(texts), float)
+        if numbers is None:
+            if not _is_java("".join(texts)):
+                return None
+            try:
+                numbers = list(map(float, texts))
+            except ValueError:
+                return None
         # A value that is no number, or is infinite, makes the sum so.
         return numbers if math.isfinite(sum(numbers)) else None
     if kind == "VARCHAR":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.http import AwsError
 from localcloud.timestream import alike
+from localcloud.timestream.columns import MAX_RECORDS
 from localcloud.timestream.store import SQL_TYPES, Shape, Store, TableStore
 from localcloud.timestream.values import (
     MAX_VALUE_BYTES,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from localcloud.timestream.catalog import Table
+    from localcloud.timestream.columns import Call
 
-MAX_RECORDS = 100
 MAX_DIMENSIONS = 128
 MAX_NAME = 256
 RESERVED = {"time", "measure_name", "measure_value", "ts_non_existent_col"}
@@ -99,6 +100,13 @@ def write_records(store: Store, table: Table, body: Mapping[str, Any]) -> Ingest
                     continue
             rejected.append(entry)
     return Ingested(memory, len(records) - len(rejected) - memory, rejected, reported)
+
+
+def write_call(store: Store, table: Table, call: Call) -> Ingested | None:
+    """Stores all records of a call that was taken apart; or none, and gives None."""
+    window, data = Window.of(table), store.tables[table.storage]
+    stored = alike.take_call(store, data, window, call)
+    return None if stored is None else Ingested(stored, len(call.times) - stored, [], [])
 
 
 def _read(

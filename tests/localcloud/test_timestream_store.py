@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from itertools import count
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from localcloud.http import AwsError
 from localcloud.timestream.catalog import Table
+from localcloud.timestream.columns import take_apart
 from localcloud.timestream.store import Store
-from localcloud.timestream.write import write_records
+from localcloud.timestream.write import write_call, write_records
 
 BASE_MS = int(time.time() * 1000)
 KINDS = {"a": "DOUBLE", "b": "BIGINT", "c": "VARCHAR", "d": "BOOLEAN", "e": "TIMESTAMP"}
@@ -213,3 +215,60 @@ def test_records_older_than_the_retention_are_deleted(read_first):
 
     assert sorted(at for _, at in held.rows()) == [9, 9]
     held.store.close()
+
+
+SPARE = st.builds(
+    lambda device, at, values: {
+        name: one
+        for name, one in record(device, at, 1, values).items()
+        if name in {"Dimensions", "Time", "MeasureValues"}
+    },
+    st.sampled_from(["d1", "d1", "d2", "d2", ""]),
+    st.integers(0, 99),
+    st.sampled_from([{"a": "1.5"}, {"a": "2"}, {"b": "7", "a": "1.5"}, {"c": "x"}, {"a": "x"}]),
+)
+COMMON = st.fixed_dictionaries(
+    {
+        "MeasureValueType": st.sampled_from(["MULTI", "MULTI", "MULTI", "DOUBLE"]),
+        "MeasureName": st.sampled_from(["m", "m", "m", ""]),
+    },
+    optional={
+        "Dimensions": st.sampled_from([[], [{"Name": "run", "Value": "r"}], None]),
+        "Version": st.sampled_from([1, 2, 0]),
+        "TimeUnit": st.sampled_from(["MILLISECONDS", "MICROSECONDS"]),
+        "Time": st.just("1"),
+    },
+)
+CALLS = st.lists(st.lists(SPARE, min_size=1, max_size=3), min_size=1, max_size=8)
+
+
+def test_a_call_that_is_taken_apart_is_stored_like_one_that_is_parsed():
+    store, numbers, apart = Store(), count(), []
+
+    def outcome(held: Held, body: dict[str, Any], *, as_text: bool) -> Any:
+        text = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        call = take_apart(text) if as_text else None
+        try:
+            done = write_call(held.store, held.table, call) if call is not None else None
+            if done is not None:
+                apart.append(done)
+            done = done or write_records(held.store, held.table, json.loads(text))
+        except (AwsError, KeyError) as error:
+            return str(error)
+        return done.memory, done.magnetic, told(done.rejected)
+
+    @settings(deadline=None, max_examples=100)
+    @given(COMMON, CALLS)
+    def hold(common: dict[str, Any], calls: list[list[dict[str, Any]]]) -> None:
+        held, beside = Held(store, f"t{next(numbers)}"), Held(store, f"t{next(numbers)}")
+        for records in calls:
+            body = {"DatabaseName": "db", "CommonAttributes": common, "Records": records}
+            assert outcome(held, body, as_text=True) == outcome(beside, body, as_text=False)
+        assert held.rows() == beside.rows()
+        tables = [store.tables[one.name] for one in (held, beside)]
+        assert tables[0].versions == tables[1].versions
+        assert tables[0].fingerprints == tables[1].fingerprints
+
+    hold()
+    assert apart
+    store.close()
