@@ -154,7 +154,7 @@ class KinesisTransport:
 
     def ahead(self, batch: Batch) -> None:
         """See `Prepares`."""
-        if self._map is None:
+        if self._map is None and self.backlog < KEPT_READY // 2:
             # Of a whole block: for what one tick of the schedule releases it costs twice as much.
             batch.records = record_texts(batch.payloads, batch.keys)
 
