@@ -14,6 +14,7 @@ from simulator.batch import FAILED
 from simulator.fleet import MAX_BLOCK
 from simulator.measure import Progress, RunSummary, milliseconds, traffic_of
 from simulator.schedule import Schedule
+from simulator.transports import Prepares
 
 if TYPE_CHECKING:
     from simulator.codec import Encoder
@@ -65,7 +66,8 @@ class Driver:
         self._ahead = int(max(AHEAD, peak * AHEAD_S))
         size = int(min(MAX_BLOCK, max(BLOCK, peak * BLOCK_S)))
         self._block = size
-        self._schedule = Schedule(fleet, encoder, size)
+        prepared = (transport.ahead,) if isinstance(transport, Prepares) else ()
+        self._schedule = Schedule(fleet, encoder, size, *prepared)
 
     def _elapsed_s(self) -> float:
         return time.time() - self._start_s

@@ -27,7 +27,8 @@ class Histogram:
         microseconds = np.maximum(seconds * 1e6, 1.0)
         index = (np.log2(microseconds) * _PER_OCTAVE).astype(np.int64)
         np.minimum(index, len(self._counts) - 1, out=index)
-        self._counts += np.bincount(index, minlength=len(self._counts))
+        # In place: of a request's few times, a sum of all counts would be most of the work.
+        np.add.at(self._counts, index, 1)
         self.max_s = max(self.max_s, float(seconds.max()))
 
     def percentile_s(self, percent: float) -> float:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -83,7 +84,7 @@ class LedgerWriter:
         self._fleet = fleet
         first, last = fleet.run.devices_slice
         self._name = f"{first:08d}-{last:08d}"
-        self._journal = (self._folder / f"released-{self._name}.jsonl").open("a")
+        self._journal = (self._folder / f"released-{self._name}.jsonl").open("ab")
         self._write_journal({"slice": [first, last]})
         self._batches: list[Batch] = []
         self._waiting = 0
@@ -116,7 +117,7 @@ class LedgerWriter:
         self._write_journal(entry)
 
     def _write_journal(self, entry: dict[str, Any]) -> None:
-        self._journal.write(json.dumps(entry) + "\n")
+        self._journal.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
         self._journal.flush()
 
     def record(self, batch: Batch) -> None:

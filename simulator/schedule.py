@@ -16,6 +16,8 @@ import numpy as np
 from simulator.batch import Batch, batch_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from simulator.codec import Encoder
     from simulator.fleet import Fleet
 
@@ -27,6 +29,7 @@ class Schedule:
         fleet: Whose readings.
         encoder: Makes payloads of them.
         block: Most readings to encode at a time.
+        ahead: Is told of readings that were encoded.
 
     Attributes:
         released: Readings that the schedule has come to.
@@ -34,9 +37,16 @@ class Schedule:
         sends: How often what the schedule has come to is sent in all.
     """
 
-    def __init__(self, fleet: Fleet, encoder: Encoder, block: int) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        encoder: Encoder,
+        block: int,
+        ahead: Callable[[Batch], None] = lambda _batch: None,
+    ) -> None:
         self._fleet = fleet
         self._encoder = encoder
+        self._ahead = ahead
         self._blocks = fleet.blocks(size=block)
         self._ready: deque[Batch] = deque()
         self._encoded = 0
@@ -73,6 +83,7 @@ class Schedule:
             if block is None:
                 return
             batch = batch_of(self._fleet, block, self._encoder.encode(block))
+            self._ahead(batch)
             self._ready.append(batch)
             self._encoded += len(batch)
 

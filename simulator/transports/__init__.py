@@ -83,4 +83,12 @@ class KnowsFleet(Protocol):
         """Is told whose readings it will take, before it connects."""
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A transport that can work on readings ahead of the time at which they leave."""
+
+    def ahead(self, batch: Batch) -> None:
+        """Is told of readings that it will take later, in parts; works on them in place."""
+
+
 Done = Callable[[Batch], None]

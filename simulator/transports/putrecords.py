@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import orjson
 from aiobotocore.session import get_session
-from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.compat import get_current_datetime
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from fleetcast.errors import TargetError
 from simulator.transports import answers
+from simulator.transports.signature import Signature
 
 if TYPE_CHECKING:
     from fleetcast.target import Target
@@ -77,6 +75,8 @@ class PutRecords:
         self._credentials: Any = None
         self._url = ""
         self._region = ""
+        # By operation.
+        self._signatures: dict[str, Signature] = {}
         self.summary: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
@@ -186,15 +186,16 @@ class PutRecords:
         """Sends a signed request; (status, body) of the answer."""
         if self._session is None:
             raise RuntimeError("not connected")
-        headers = {
-            "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": f"Kinesis_20131202.{operation}",
-        }
-        request = AWSRequest("POST", self._url, data=body, headers=headers)
-        _Signature(await self._keys(), "kinesis", self._region).add_auth(request)
-        async with self._session.post(
-            self._url, data=body, headers=dict(request.headers.items())
-        ) as answer:
+        signature = self._signatures.get(operation)
+        if signature is None:
+            headers = {
+                "Content-Type": "application/x-amz-json-1.1",
+                "X-Amz-Target": f"Kinesis_20131202.{operation}",
+            }
+            signature = Signature(self._url, headers, self._region)
+            self._signatures[operation] = signature
+        headers = signature.headers(body, await self._keys())
+        async with self._session.post(self._url, data=body, headers=headers) as answer:
             return answer.status, await answer.read()
 
     async def _keys(self) -> ReadOnlyCredentials:
@@ -202,17 +203,6 @@ class PutRecords:
         if isinstance(self._credentials, ReadOnlyCredentials):
             return self._credentials
         return await self._credentials.get_frozen_credentials()
-
-
-class _Signature(SigV4Auth):  # type: ignore[misc]
-    """Signs as botocore does, without telling a log the session token and what it signs."""
-
-    def add_auth(self, request: AWSRequest) -> None:
-        request.context["timestamp"] = get_current_datetime().strftime(SIGV4_TIMESTAMP)
-        self._modify_request_before_signing(request)
-        canonical = self.canonical_request(request)
-        signature = self.signature(self.string_to_sign(request, canonical), request)
-        self._inject_signature_to_request(request, signature)
 
 
 def preflight(target: Target, stream: str, error: Exception) -> str:

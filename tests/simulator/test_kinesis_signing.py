@@ -8,7 +8,7 @@ import logging
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials, ReadOnlyCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from simulator.batch import ACKED, FAILED
 from simulator.columns import of_bytes, of_texts
 from simulator.transports import bodies
 from simulator.transports.kinesis import KinesisTransport
+from simulator.transports.signature import Signature
 from tests.simulator.fake_kinesis import FakeKinesis
 
 TOKEN = "a-session-token-that-no-log-may-have"
@@ -175,3 +176,31 @@ def test_a_body_is_what_a_json_encoder_would_make_of_the_same_records(stream, so
             for payload, key in some
         ],
     }
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(max_size=300),
+            st.sampled_from(["AKIDA", "AKIDB"]),
+            st.sampled_from([None, "", "token"]),
+            st.integers(0, 2),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from(["http://127.0.0.1:4566/", "https://kinesis.eu-west-1.amazonaws.com/"]),
+)
+def test_every_request_is_signed_as_botocore_signs_it_by_itself(some, url):
+    given_headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "K.PutRecords"}
+    signature = Signature(url, given_headers, "eu-west-1")
+    for body, key_id, token, second in some:
+        credentials = ReadOnlyCredentials(key_id, SECRET, token)
+        now = dt.datetime(2026, 1, 31, 23, 59, 57 + second, tzinfo=dt.UTC)
+        alone = AWSRequest("POST", url, headers=given_headers, data=body)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("simulator.transports.signature.get_current_datetime", lambda at=now: at)
+            patch.setattr("botocore.auth.get_current_datetime", lambda at=now: at)
+            SigV4Auth(credentials, "kinesis", "eu-west-1").add_auth(alone)
+            assert signature.headers(body, credentials) == dict(alone.headers.items())

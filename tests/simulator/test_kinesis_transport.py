@@ -331,3 +331,25 @@ async def test_a_signing_key_that_cannot_be_read_stops_the_run(
     assert str(caught.value).startswith(f"cannot read the signing key on {where}: ")
     assert str(caught.value).endswith("; is the stack deployed there?")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [0, 25, 50_000])
+async def test_what_is_put_together_ahead_goes_as_what_is_not_however_much_waits(
+    cloud, done, reading, monkeypatch, kept
+):
+    monkeypatch.setattr("simulator.transports.kinesis.KEPT_READY", kept)
+    await make_stream(cloud)
+    block, late = reading(*range(60)), reading(*range(60, 70))
+    async with KinesisTransport(target_of(cloud), STREAM, done) as transport:
+        transport.ahead(block)
+        assert (block.records is not None) == (kept > 0)
+        for first in range(0, 60, 10):
+            transport.send(block.part(first, first + 10))
+        # With this many behind them, no more are put together before their turn.
+        transport.ahead(late)
+        assert (late.records is not None) == (kept > 120)
+        transport.send(late)
+        await asyncio.wait_for(transport.drain(), 60)
+    assert done.fates() == [(ACKED, 1)] * 70
+    told = {one.sequence_number: (one.shard, one.payload) for one in done.readings.values()}
+    assert stored(cloud) == told
