@@ -6,7 +6,7 @@ a reason, or reported as failed so that Lambda delivers it again. None is droppe
 
 from __future__ import annotations
 
-import base64
+import binascii
 import gc
 import json
 import os
@@ -172,7 +172,7 @@ def unpacked(records: Sequence[dict[str, Any]]) -> list[Received]:
     received: list[Received] = []
     for index, record in enumerate(records):
         kinesis = record["kinesis"]
-        data = base64.b64decode(kinesis["data"])
+        data = binascii.a2b_base64(kinesis["data"])
         inside = split(data)
         if inside is None:
             received.append(Received(index, kinesis, data, None, None))
