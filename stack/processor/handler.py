@@ -6,7 +6,8 @@ a reason, or reported as failed so that Lambda delivers it again. None is droppe
 
 from __future__ import annotations
 
-import base64
+import binascii
+import gc
 import json
 import os
 import time
@@ -30,9 +31,17 @@ if TYPE_CHECKING:
     from .readings import Reading
 
 SECRET_AGE_S = 300
+# Objects more than were freed, before young ones are looked through for cycles.
+GARBAGE = 20_000
 RETRIES = Config(
-    retries={"mode": "standard", "max_attempts": 4}, connect_timeout=3, read_timeout=20
+    retries={"mode": "standard", "max_attempts": 4},
+    connect_timeout=3,
+    read_timeout=20,
+    # botocore else puts its own together anew, twice for every call.
+    user_agent=f"Boto3/{boto3.__version__}",
 )
+# The writer's requests are made here; what would be validated is a placeholder.
+WRITES = RETRIES.merge(Config(parameter_validation=False))
 
 logger = Logger()
 
@@ -163,7 +172,7 @@ def unpacked(records: Sequence[dict[str, Any]]) -> list[Received]:
     received: list[Received] = []
     for index, record in enumerate(records):
         kinesis = record["kinesis"]
-        data = base64.b64decode(kinesis["data"])
+        data = binascii.a2b_base64(kinesis["data"])
         inside = split(data)
         if inside is None:
             received.append(Received(index, kinesis, data, None, None))
@@ -199,10 +208,10 @@ def _processor() -> Processor:
     def key() -> bytes:
         return str(parameters.get_secret(secret, max_age=SECRET_AGE_S)).encode()
 
-    return Processor(
+    processor = Processor(
         key,
         TimeSeries(
-            boto3.client("timestream-write", config=RETRIES),
+            boto3.client("timestream-write", config=WRITES),
             environment["TIMESERIES_DATABASE"],
             environment["TIMESERIES_TABLE"],
         ),
@@ -210,6 +219,12 @@ def _processor() -> Processor:
         json.loads(environment.get("CRITICAL_LIMITS", "{}")),
         Metrics(environment["METRICS_NAMESPACE"], environment["ENVIRONMENT"]),
     )
+    # What lives until the process ends (botocore's models above all) is not for the collector to
+    # walk again and again, and readings have no cycles to find.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
+    return processor
 
 
 def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
