@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_HEAD_BYTES = 64 * 1024
 # A client that stalls for this long in the middle of a request is given up, as AWS does ...
@@ -13,6 +17,43 @@ STALLED_S = 30.0
 # ... and so is one that takes this long for a whole request.
 REQUEST_S = 300.0
 CONNECTION = "fleetcast.connection"
+
+
+class _Transport:
+    """A transport that can hold what is written to it, to send it with what comes next.
+
+    Args:
+        transport: Where it goes in the end.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._held: list[bytes] | None = None
+
+    def hold(self) -> None:
+        """Holds what is written from now on."""
+        self._held = []
+
+    def release(self) -> None:
+        """Sends what is held."""
+        held, self._held = self._held, None
+        if held:
+            self._transport.writelines(held)
+
+    def write(self, data: bytes) -> None:
+        """Sends, or holds."""
+        if self._held is None:
+            self._transport.write(data)
+        else:
+            self._held.append(data)
+
+    def close(self) -> None:
+        """Closes behind all that was written."""
+        self.release()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Connection(HttpToolsProtocol):
@@ -29,6 +70,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to watch for a client that never sends a request."""
         super().connection_made(transport)
+        self._held = _Transport(transport)
+        self.transport = self._held  # type: ignore[assignment]
         self._due_s = self.loop.time() + REQUEST_S
         self._watch_for_more()
 
@@ -80,6 +123,15 @@ class Connection(HttpToolsProtocol):
         self._unwatch()
         self._in_head = True
         super().on_message_complete()
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Sends what is written in the block together: the parts of a small answer in one packet."""
+        self._held.hold()
+        try:
+            yield
+        finally:
+            self._held.release()
 
     def drop(self) -> None:
         """Closes the connection at once, without an answer."""

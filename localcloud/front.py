@@ -124,8 +124,7 @@ class Front:
         except _ClientGoneError:
             return
         except ConnectionDropped:
-            connection: Connection = scope[CONNECTION]
-            connection.drop()
+            scope[CONNECTION].drop()
             # uvicorn would send its own 500 to a client that it believes to be there.
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -133,21 +132,22 @@ class Front:
         if response.stream is not None:
             await send_stream(response, receive, send)
             return
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": [
-                    *(
-                        (name.encode("latin-1"), value.encode("latin-1"))
-                        for name, value in response.headers.items()
-                        if name != "content-length"
-                    ),
-                    (b"content-length", _content_length(scope, response)),
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": response.body})
+        start = {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [
+                *(
+                    (name.encode("latin-1"), value.encode("latin-1"))
+                    for name, value in response.headers.items()
+                    if name != "content-length"
+                ),
+                (b"content-length", _content_length(scope, response)),
+            ],
+        }
+        connection: Connection = scope[CONNECTION]
+        with connection.at_once():
+            await send(start)
+            await send({"type": "http.response.body", "body": response.body})
 
     async def _read_and_answer(
         self, scope: Scope, headers: dict[str, str], receive: Any

@@ -52,6 +52,7 @@ class StackConfig(BaseModel):
     processor_timeout_s: Annotated[int, Field(ge=5, le=900)] = 60
     batch_size: Annotated[int, Field(ge=1, le=10000)] = 500
     batch_window_s: Annotated[int, Field(ge=0, le=300)] = 1
+    writes_at_once: Annotated[int, Field(ge=1, le=50)] = 5
     retry_attempts: Annotated[int, Field(ge=0, le=10000)] = 20
     record_age_s: Annotated[int, Field(ge=60, le=604800)] = 21600
     timeseries_memory_hours: Annotated[int, Field(ge=1, le=8766)] = 24
@@ -153,6 +154,8 @@ class StackConfig(BaseModel):
             UsageError: a setting cannot be used, in one line that names it.
         """
         quick: dict[str, Any] = {
+            # What answers in a millisecond is not waited for in threads.
+            "writes_at_once": 1,
             "alarm_period_s": 10,
             "archive_buffer_s": 5,
             "iterator_age_limit_ms": 30_000,

@@ -183,5 +183,5 @@ def _send(
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "", ""]
-    writer.write("\r\n".join(lines).encode("latin-1"))
-    writer.write(body)
+    # One after the other they would be sent, and wake the function, twice.
+    writer.writelines(("\r\n".join(lines).encode("latin-1"), body))

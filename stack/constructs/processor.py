@@ -117,6 +117,7 @@ def processor(
                 "SIGNING_SECRET_ARN": secret.arn,
                 "TIMESERIES_DATABASE": series.database.database_name,
                 "TIMESERIES_TABLE": series.table.table_name,
+                "WRITES_AT_ONCE": str(config.writes_at_once),
             }
         ),
         depends_on=[group],

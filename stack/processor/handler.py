@@ -214,6 +214,7 @@ def _processor() -> Processor:
             boto3.client("timestream-write", config=WRITES),
             environment["TIMESERIES_DATABASE"],
             environment["TIMESERIES_TABLE"],
+            int(environment.get("WRITES_AT_ONCE", "5")),
         ),
         Quarantine(boto3.client("sqs", config=RETRIES), environment["QUARANTINE_QUEUE_URL"]),
         json.loads(environment.get("CRITICAL_LIMITS", "{}")),

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .readings import Reading
 
 CALL_RECORDS = 100
-# Calls wait for Timestream far longer than they compute.
-CALLS_AT_ONCE = 5
 RESERVE_MS = 5_000
 BACKOFF_S = (0.1, 5.0)
 RETRIED = {"ThrottlingException", "InternalServerException", "ServiceUnavailable"}
@@ -53,20 +51,22 @@ class TimeSeries:
         client: A boto3 `timestream-write` client.
         database: Name of the database.
         table: Name of the table.
+        at_once: Most calls at a time: on AWS they wait far longer than they compute.
     """
 
-    def __init__(self, client: Any, database: str, table: str) -> None:
+    def __init__(self, client: Any, database: str, table: str, at_once: int) -> None:
         self._client = client
         self._writer = RecordWriter(client, database, table)
-        self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, "timestream")
+        self._map: Callable[..., Iterator[Written]] = (
+            ThreadPoolExecutor(at_once, "timestream").map if at_once > 1 else map
+        )
 
     def write(self, readings: Sequence[Arrived], remaining_ms: Callable[[], int]) -> Written:
         """Writes readings; tries again what was throttled, as long as time is left."""
         calls = list(_calls(readings))
-        if len(calls) == 1:
-            return self._write_call(calls[0], remaining_ms)
+        run = map if len(calls) == 1 else self._map
         written = Written({}, {})
-        for done in self._threads.map(lambda call: self._write_call(call, remaining_ms), calls):
+        for done in run(lambda call: self._write_call(call, remaining_ms), calls):
             written.rejected.update(done.rejected)
             written.failed.update(done.failed)
         return written

@@ -152,11 +152,12 @@ async def test_a_request_goes_to_the_endpoint_that_was_found_signed_over_its_bod
     assert headers["authorization"].endswith(f"Signature={signer.signature(text, again)}")
 
 
-async def test_calls_hold_a_hundred_records_of_one_run():
+@pytest.mark.parametrize("at_once", [1, 5])
+async def test_calls_hold_a_hundred_records_of_one_run(at_once):
     aws = Aws()
     readings = [Arrived(n, reading(n, run=f"r{n % 2}"), AT_MS) for n in range(250)]
 
-    written = TimeSeries(aws.client, "d", "t").write(readings, lambda: 60_000)
+    written = TimeSeries(aws.client, "d", "t", at_once).write(readings, lambda: 60_000)
 
     assert (written.rejected, written.failed) == ({}, {})
     calls = [
@@ -173,7 +174,9 @@ async def test_a_throttled_call_is_made_again_with_a_higher_version(monkeypatch)
     aws = Aws()
     aws.answers = [(400, {"__type": "ThrottlingException", "message": "slow down"})] * 2
 
-    written = TimeSeries(aws.client, "d", "t").write([Arrived(0, reading(), AT_MS)], lambda: 60_000)
+    written = TimeSeries(aws.client, "d", "t", 5).write(
+        [Arrived(0, reading(), AT_MS)], lambda: 60_000
+    )
 
     assert (written.rejected, written.failed) == ({}, {})
     versions = [body["CommonAttributes"]["Version"] for body in aws.bodies()]
@@ -185,7 +188,7 @@ async def test_without_time_left_a_throttled_call_is_reported(monkeypatch):
     aws = Aws()
     aws.answers = [(400, {"__type": "ThrottlingException", "message": "slow down"})]
 
-    written = TimeSeries(aws.client, "d", "t").write(
+    written = TimeSeries(aws.client, "d", "t", 5).write(
         [Arrived(n, reading(n), AT_MS) for n in (3, 5)], lambda: 1000
     )
 
@@ -204,7 +207,7 @@ async def test_rejected_records_are_told_apart_from_those_that_are_there_already
         (419, {"__type": "RejectedRecordsException", "message": "m", "RejectedRecords": rejected})
     ]
 
-    written = TimeSeries(aws.client, "d", "t").write(
+    written = TimeSeries(aws.client, "d", "t", 5).write(
         [Arrived(n, reading(n), AT_MS) for n in (10, 11, 12)], lambda: 60_000
     )
 
@@ -272,7 +275,7 @@ async def test_every_record_of_a_batch_is_written_or_in_quarantine(cloud, name, 
     old = int((dt.datetime.now(dt.UTC) - dt.timedelta(days=90_000)).timestamp() * 1000)
     processor = Processor(
         lambda: KEY,
-        TimeSeries(boto3.client("timestream-write", **kwargs), name, "rows"),
+        TimeSeries(boto3.client("timestream-write", **kwargs), name, "rows", 5),
         Quarantine(boto3.client("sqs", **kwargs), url),
         {"temperature": {"max": 60}},
         Metrics("N", "dev"),
@@ -315,7 +318,7 @@ async def test_records_that_could_not_be_written_are_reported(cloud, name):
     aws.answers = [(500, {"__type": "InternalServerException", "message": "m"})]
     processor = Processor(
         lambda: KEY,
-        TimeSeries(aws.client, "d", "t"),
+        TimeSeries(aws.client, "d", "t", 5),
         Quarantine(None, ""),
         {},
         Metrics("N", "dev"),
@@ -346,7 +349,7 @@ async def test_readings_of_an_aggregated_record_are_each_written_or_in_quarantin
     url = (await sqs.create_queue(QueueName=name))["QueueUrl"]
     processor = Processor(
         lambda: KEY,
-        TimeSeries(boto3.client("timestream-write", **kwargs), name, "rows"),
+        TimeSeries(boto3.client("timestream-write", **kwargs), name, "rows", 5),
         Quarantine(boto3.client("sqs", **kwargs), url),
         {},
         Metrics("N", "dev"),
@@ -374,7 +377,7 @@ async def test_an_aggregated_record_of_which_a_reading_could_not_be_written_come
     aws.answers = [(500, {"__type": "InternalServerException", "message": "m"})]
     processor = Processor(
         lambda: KEY,
-        TimeSeries(aws.client, "d", "t"),
+        TimeSeries(aws.client, "d", "t", 5),
         Quarantine(queue.client, "http://queue"),
         {},
         Metrics("N", "dev"),

@@ -30,6 +30,7 @@ CHANGES: dict[str, tuple[Any, set[tuple[str, str]]]] = {
     ),
     "batch_size": (400, {(MAPPING, "batch_size")}),
     "batch_window_s": (2, {(MAPPING, "maximum_batching_window_in_seconds")}),
+    "writes_at_once": (3, {(FUNCTION, "environment")}),
     "retry_attempts": (21, {(MAPPING, "maximum_retry_attempts")}),
     "record_age_s": (3600, {(MAPPING, "maximum_record_age_in_seconds")}),
     "timeseries_memory_hours": (48, {(TABLE, "retention_properties")}),
