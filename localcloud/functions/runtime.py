@@ -148,7 +148,7 @@ class Environment:
             began = time.perf_counter()
             self.log.start(request_id)
             async with asyncio.timeout(self.settings.timeout_s):
-                payload, failed = await self._run(request_id, event)
+                payload, failed = await self._run(request_id, event, first=first)
         except TimeoutError:
             seconds = f"{self.settings.timeout_s:.2f} seconds"
             ended = _EndedError("Sandbox.Timedout", f"Task timed out after {seconds}", "timeout")
@@ -181,31 +181,47 @@ class Environment:
         if api.init_error is not None:
             self.log.init_failed(self._init_ms, "error", _error_type(api.init_error))
 
-    async def _run(self, request_id: str, event: bytes) -> tuple[bytes, bool]:
+    async def _run(self, request_id: str, event: bytes, *, first: bool) -> tuple[bytes, bool]:
         if not self.alive and self._init_ms is None:
             await self.start()
             await self._initialize(None)
-        api, process = self._api, self._process
-        if api is None or process is None:
+        invocation = await self._offered(request_id, event)
+        if invocation.done.cancelled() and not invocation.taken and not first:
+            # It ended between two invocations, as after an answer that was refused, and did not
+            # see this one: a new process does.
+            await self.kill()
+            await self.start()
+            await self._initialize(None)
+            invocation = await self._offered(request_id, event)
+        if not invocation.done.cancelled():
+            return invocation.done.result()
+        if self._overuse is not None:
+            raise self._overuse
+        process = self._process
+        raise _EndedError(
+            "Runtime.ExitError", _how_it_ended(None if process is None else process.returncode)
+        )
+
+    async def _offered(self, request_id: str, event: bytes) -> Invocation:
+        """An invocation that is done; cancelled, where the process ended instead."""
+        api = self._api
+        if api is None or self._process is None:
             raise _EndedError("Runtime.ExitError", "Runtime exited without providing a reason")
-        if api.init_error is not None:
-            return api.init_error, True
         invocation = Invocation(
             request_id,
             event,
             int((time.time() + self.settings.timeout_s) * 1000),
             asyncio.get_running_loop().create_future(),
         )
+        if api.init_error is not None:
+            invocation.done.set_result((api.init_error, True))
+            return invocation
         api.offer(invocation)
         self._invocation = invocation
         if self._exited:
             invocation.done.cancel()
         await asyncio.wait({invocation.done})
-        if not invocation.done.cancelled():
-            return invocation.done.result()
-        if self._overuse is not None:
-            raise self._overuse
-        raise _EndedError("Runtime.ExitError", _how_it_ended(process.returncode))
+        return invocation
 
     async def _end(
         self, request_id: str, began: float, ended: _EndedError, *, first: bool
