@@ -103,7 +103,8 @@ class Environment:
         """Starts the process; it is ready when it asks for its first invocation."""
         self._api = RuntimeApi(self.settings.arn)
         port = await self._api.start()
-        self._exited = False
+        # What the process before it was ended for is not for this one.
+        self._exited, self._overuse = False, None
         self._started_s = time.perf_counter()
         self.log.init_start()
         address = f"127.0.0.1:{port}"
