@@ -11,20 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from localcloud.timestream.columns import pairs_of
 from localcloud.timestream.values import MAX_VERSION, integers, values
 from localcloud.timestream.window import UNITS_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from localcloud.timestream.columns import Call
     from localcloud.timestream.store import Pairs, Series, Shape, Store, TableStore
     from localcloud.timestream.window import Window
 
 Record = dict[str, Any]
+Key = TypeVar("Key")
 
 _DIMENSION = itemgetter("Name", "Value")
 _MEASURE = itemgetter("Name", "Type")
@@ -193,14 +194,9 @@ def _series(
     else:
         given = [shared] * len(records)
     known = data.known.setdefault(name, {})
-    try:
-        series = [known[pairs] for pairs in given]
-    except KeyError:
-        for pairs in given:
-            known[pairs] = data.series[name, data.dimension_sets[pairs]]
-        series = [known[pairs] for pairs in given]
-    _check_required(window, series)
-    return series
+    return _looked_up(
+        window, known, given, lambda pairs: data.series[name, data.dimension_sets[pairs]]
+    )
 
 
 def _series_of(
@@ -213,21 +209,28 @@ def _series_of(
     """As `_series`, of the texts of dimensions."""
     shared = tuple(map(_DIMENSION, common.get("Dimensions") or ()))
     written = data.written.setdefault((name, shared), {})
+    return _looked_up(
+        window,
+        written,
+        dimensions,
+        lambda text: data.series[name, data.dimension_sets[shared + pairs_of(text)]],
+    )
+
+
+def _looked_up(
+    window: Window, known: dict[Key, Series], keys: Sequence[Key], find: Callable[[Key], Series]
+) -> list[Series]:
+    """The series of each key; those that are not known yet are found, and known from then on."""
     try:
-        series = [written[text] for text in dimensions]
+        series = [known[key] for key in keys]
     except KeyError:
-        for text in dimensions:
-            if text not in written:
-                pairs = data.dimension_sets[shared + pairs_of(text)]
-                written[text] = data.series[name, pairs]
-        series = [written[text] for text in dimensions]
-    _check_required(window, series)
-    return series
-
-
-def _check_required(window: Window, series: Sequence[Series]) -> None:
+        for key in keys:
+            if key not in known:
+                known[key] = find(key)
+        series = [known[key] for key in keys]
     if window.required and any(window.required not in one.labels for one in series):
         raise _UnlikeError
+    return series
 
 
 def _groups(data: TableStore, records: Sequence[Record]) -> list[_Group]:
